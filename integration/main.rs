@@ -1,0 +1,1 @@
+//! Integration tests against a real Kafka and a real Redis. They fail, never skip, where the servers are missing.

@@ -1,0 +1,25 @@
+//! Counts Kafka events exactly once into Redis.
+//!
+//! The map (each room imports only those to its right):
+//!
+//! ```text
+//! main -> cli -> app -> { http, runtime } -> { core, log, store, config, telemetry } -> catalog -> model
+//! ```
+//!
+//! * [`model`]: plain values: partitions, checkpoints, deltas, sections.
+//! * [`catalog`]: which topics and events there are, and what each does.
+//! * [`core`]: what happens to an event, without IO, clock or randomness.
+//! * [`log`]: the `Log` seam, Kafka behind it, and the embedded broker.
+//! * [`store`]: the `Store` seam, Redis and an embedded file behind it.
+//! * [`runtime`]: what drives the core: partition tasks, flusher, publishing, reading.
+//! * [`http`]: the API.
+//! * [`cli`]: one file per command.
+//! * [`app`]: the only place that chooses implementations and wires them.
+//!
+//! `ARCHITECTURE.md` has the journey of a record and the invariants by number.
+
+pub mod catalog;
+pub mod core;
+pub mod log;
+pub mod model;
+pub mod store;

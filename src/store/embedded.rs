@@ -1,0 +1,1 @@
+//! `Store` in a file, through redb.

@@ -1,0 +1,57 @@
+//! What can go wrong with a store.
+
+/// An error of a [`super::Store`] call as a whole. What is wrong with one section is an outcome, not an error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The store cannot be reached, is loading, or gave no answer in time; trying again can help.
+    #[error("{doing}: {reason}")]
+    Unavailable {
+        /// What was being done.
+        doing: String,
+        /// Why it failed.
+        reason: String,
+    },
+    /// A topic's results belong to another group.
+    #[error(
+        "topic {topic} is counted by group {owner:?} in this store, and its results can belong to one group only: \
+         use KAFKA_CONSUMER_GROUP={owner}, or another REDIS_KEY_PREFIX"
+    )]
+    ClaimedByOther {
+        /// The topic.
+        topic: String,
+        /// The group that has it.
+        owner: String,
+    },
+    /// The store may drop keys when it is full, so counts could not be exact.
+    #[error(
+        "the store may evict keys (maxmemory-policy {policy}), so counts would not be exact: set maxmemory-policy \
+         noeviction, or REDIS_ALLOW_EVICTION=true to accept inexact counters"
+    )]
+    MayEvict {
+        /// Redis' maxmemory-policy.
+        policy: String,
+    },
+    /// What is stored cannot be read by this version.
+    #[error("{doing}: {reason}")]
+    Corrupt {
+        /// What was being read.
+        doing: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Trying again will not help: wrong password, missing right, file locked.
+    #[error("{doing}: {reason}")]
+    Refused {
+        /// What was being done.
+        doing: String,
+        /// The reason, and what to do.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call can succeed later without anyone changing anything.
+    pub fn is_retriable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}

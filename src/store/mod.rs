@@ -1,0 +1,52 @@
+//! The `Store` seam: where results and checkpoints live, and move together.
+//!
+//! Two implementations, one contract: [`redis`] (through fred) and [`embedded`] (a file, through redb).
+//! `tests/store_contract.rs` and `integration/` run the same suite on both.
+
+pub mod embedded;
+mod error;
+pub mod redis;
+
+use async_trait::async_trait;
+
+pub use error::StoreError;
+
+use crate::model::{
+    Answer, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
+};
+
+/// A store of results.
+///
+/// Invariant 1: no delta without its offsets. [`Store::apply`] is the only way in which results change, and it changes a
+/// section's results and its checkpoint in one atomic step.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Checks that the store is fit (it must not evict) and claims topics for a group. Idempotent.
+    ///
+    /// # Errors
+    /// [`StoreError::ClaimedByOther`] where a topic's results already belong to another group; nothing is claimed then.
+    async fn open(&self, group: &str, topics: &[String]) -> Result<(), StoreError>;
+
+    /// What is stored for each partition: outer by partition as asked, inner by shard.
+    async fn positions(&self, partitions: &[TopicPartition]) -> Result<Vec<Vec<StoredPosition>>, StoreError>;
+
+    /// Fixes the group's first offset on partitions: created where absent, and what stands afterwards is returned, as asked.
+    async fn fix_origins(&self, origins: &[(TopicPartition, i64)]) -> Result<Vec<i64>, StoreError>;
+
+    /// Applies sections to a shard, each by itself: compare, check everything, then write. One outcome per section.
+    ///
+    /// After an error it is unknown which sections were applied: send the very same sections again; those that were applied
+    /// answer [`Outcome::AlreadyApplied`].
+    async fn apply(&self, shard: ShardId, sections: &[Section]) -> Result<Vec<Outcome>, StoreError>;
+
+    /// Answers queries, in order, each of the kind of its query.
+    async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError>;
+
+    /// A page of counters whose names begin with `prefix`: about `limit` names looked at, so a page may be short or empty
+    /// while a cursor is still given. An empty `cursor` begins.
+    async fn scan(&self, prefix: &str, cursor: &str, limit: usize) -> Result<ScanPage, StoreError>;
+
+    /// Compare-and-set of documents, each by itself. One outcome per swap. A swap that expects and sets
+    /// nothing (`None`, `None`) reads: absent answers [`SwapOutcome::Swapped`], present [`SwapOutcome::Differs`].
+    async fn swap(&self, swaps: &[Swap]) -> Result<Vec<SwapOutcome>, StoreError>;
+}

@@ -1,0 +1,1 @@
+//! `Store` in Redis, through fred.
