@@ -1,3 +1,28 @@
-//! The command line.
+//! The binary: arguments, then one command, then its exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use streamgauge::cli::Cli;
+
+/// musl's own allocator is slow under several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("streamgauge: cannot start its threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(cli.run()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("streamgauge: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -66,6 +66,20 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// What kind of error it is, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } => "unknown",
+            Self::OffsetOutOfRange { .. } => "offset_out_of_range",
+            Self::TooLarge { .. } => "too_large",
+            Self::Invalid { .. } => "invalid",
+            Self::Unavailable { .. } => "unavailable",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Unsupported { .. } => "unsupported",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
     /// Whether the same call can succeed later without anyone changing anything.
     pub fn is_retriable(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::TimedOut { .. })

@@ -132,9 +132,9 @@ pub struct RecordRef<'a> {
     pub headers: &'a [(&'a [u8], Option<&'a [u8]>)],
 }
 
-impl RecordRef<'_> {
+impl<'a> RecordRef<'a> {
     /// The value of the last header with this name.
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.headers.iter().rev().find(|(key, _)| *key == name.as_bytes()).and_then(|(_, value)| *value)
     }
 }

@@ -1,0 +1,366 @@
+//! The only place that chooses implementations and wires them.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    catalog::plan::Catalog,
+    config::{Config, LogChoice, StoreChoice},
+    core::dedupe::{IdentitySecret, SECRET_BYTES},
+    http::{self, AppState},
+    log::{
+        FetchLimits, Log,
+        broker::{Broker, BrokerConfig, BrokerError, DataDirLock},
+        kafka::{KafkaLog, KafkaOptions},
+    },
+    runtime::{
+        COUNTING_PART, LOG_PART, OffsetReset, STORE_PART,
+        counting::{Counting, CountingError, CountingOptions},
+        fetcher::Fetcher,
+        health::Health,
+        outbox::Outbox,
+        producer::{Producer, ProducerOptions},
+        publish::Publisher,
+        reads::Reads,
+        routing::Routing,
+        sender::LogSender,
+        tally::Tallies,
+    },
+    store::{
+        Store, StoreError,
+        embedded::EmbeddedStore,
+        redis::{Password, RedisOptions, RedisStore},
+    },
+    telemetry::metrics::Exporter,
+};
+
+/// Bytes that publishing, dead letters and forwards may have waiting for the broker, together.
+const PRODUCE_BUFFER_BYTES: usize = 32 * 1024 * 1024;
+/// Name of the embedded log's folder in `DATA_DIR`.
+const LOG_FOLDER: &str = "log";
+/// Name of the embedded store's file in `DATA_DIR`.
+const STORE_FILE: &str = "store.redb";
+
+/// Why the process cannot run, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The embedded log.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Counting.
+    #[error(transparent)]
+    Counting(#[from] CountingError),
+    /// An address that is taken, or not ours.
+    #[error("cannot listen on {addr} ({setting}): {source}; choose another")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// The setting that chooses it.
+        setting: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A task has failed: a defect of ours.
+    #[error("{0}")]
+    Task(String),
+}
+
+/// The implementations that the configuration chooses.
+pub struct Parts {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    broker: Option<Broker>,
+    _lock: Option<DataDirLock>,
+}
+
+impl Parts {
+    /// Opens the embedded parts, and clients for the others. Neither Kafka nor Redis need be up.
+    ///
+    /// # Errors
+    /// The data folder is in use, or embedded data cannot be opened.
+    pub async fn open(config: &Config, catalog: &Catalog) -> Result<Self, AppError> {
+        let is_embedded = matches!(config.log, LogChoice::Embedded { .. }) || config.store == StoreChoice::Embedded;
+        let lock = if is_embedded { Some(DataDirLock::acquire(&config.data_dir)?) } else { None };
+        let (log, broker) = open_log(config, catalog).await?;
+        Ok(Self { log, store: open_store(config)?, broker, _lock: lock })
+    }
+
+    /// Closes the embedded log: what it holds is synced.
+    ///
+    /// # Errors
+    /// The sync failed.
+    pub async fn close(self) -> Result<(), AppError> {
+        match self.broker {
+            Some(broker) => Ok(broker.shutdown().await?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Counting with all that it needs, not yet started.
+pub struct Engine {
+    /// Counting, with its tallies.
+    pub counting: Arc<Counting>,
+    /// Sends records.
+    pub producer: Arc<Producer>,
+    /// Chooses partitions.
+    pub routing: Arc<Routing>,
+    /// How the process is.
+    pub health: Arc<Health>,
+}
+
+impl Engine {
+    /// Wires counting to its parts.
+    pub fn new(config: &Config, parts: &Parts) -> Self {
+        let health = Arc::new(Health::new(now()));
+        for part in [LOG_PART, STORE_PART, COUNTING_PART] {
+            health.add_part(part, part == LOG_PART, now());
+        }
+        let log = Arc::clone(&parts.log);
+        let routing = Arc::new(Routing::new(Arc::clone(&log)));
+        let producer = Arc::new(Producer::new(Arc::clone(&log), producer_options(config)));
+        let limits = FetchLimits {
+            max_wait: config.counting.batch_timeout,
+            min_bytes: config.kafka.fetch_min_bytes,
+            max_partition_bytes: config.kafka.fetch_max_partition_bytes,
+        };
+        let counting = Arc::new(Counting {
+            log: Arc::clone(&log),
+            store: Arc::clone(&parts.store),
+            generations: Arc::default(),
+            fetcher: Fetcher::new(log, limits, config.kafka.fetch_max_bytes, Arc::clone(&health)),
+            outbox: Outbox {
+                producer: Arc::clone(&producer),
+                routing: Arc::clone(&routing),
+                health: Arc::clone(&health),
+                group: config.kafka.group.clone(),
+            },
+            tenures: Arc::default(),
+            health: Arc::clone(&health),
+            secret: Arc::new(identity_secret()),
+            options: counting_options(config),
+            tally: Tallies::default(),
+            stopped: dashmap::DashMap::new(),
+        });
+        Self { counting, producer, routing, health }
+    }
+}
+
+/// A running streamgauge.
+pub struct App {
+    /// Where HTTP listens.
+    pub http_addr: SocketAddr,
+    /// Where the embedded broker listens.
+    pub broker_addr: Option<SocketAddr>,
+    /// Reads results.
+    pub reads: Arc<Reads>,
+    /// Counting.
+    pub engine: Engine,
+    parts: Parts,
+    serving: CancellationToken,
+    counted: CancellationToken,
+    abandon: CancellationToken,
+    servers: JoinSet<std::io::Result<()>>,
+    counter: JoinSet<Result<(), CountingError>>,
+    shutdown_timeout: std::time::Duration,
+}
+
+impl App {
+    /// Starts everything that the configuration says. Neither Kafka nor Redis need be up.
+    ///
+    /// # Errors
+    /// The data folder is in use, an address is taken, or embedded data cannot be opened.
+    pub async fn start(config: &Config, catalog: Arc<Catalog>, exporter: Exporter) -> Result<Self, AppError> {
+        let http = listen(config.http.listen, "HTTP_ADDR, PORT").await?;
+        let http_addr = local(&http, config.http.listen)?;
+        let probes = match config.http.metrics_listen {
+            Some(addr) => Some(listen(addr, "METRICS_ADDR").await?),
+            None => None,
+        };
+        let parts = Parts::open(config, &catalog).await?;
+        let engine = Engine::new(config, &parts);
+        let pending = Arc::clone(&engine.counting.generations);
+        let reads = Arc::new(Reads::new(Arc::clone(&catalog), Arc::clone(&parts.store), pending));
+        let sender = LogSender { producer: Arc::clone(&engine.producer), routing: Arc::clone(&engine.routing) };
+        let publisher = Arc::new(Publisher::new(Arc::clone(&catalog), Arc::new(sender)));
+        let state = AppState::new(publisher, Arc::clone(&reads), Arc::clone(&engine.health), Arc::clone(&catalog), exporter);
+
+        let (serving, counted, abandon) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let mut servers = JoinSet::new();
+        if let Some(probes) = probes {
+            servers.spawn(http::serve_probes(probes, state.clone(), serving.clone()));
+        }
+        servers.spawn(http::serve(http, state, serving.clone()));
+        let mut counter = JoinSet::new();
+        counter.spawn(Arc::clone(&engine.counting).run(catalog, counted.clone(), abandon.clone()));
+        Ok(Self {
+            http_addr,
+            broker_addr: parts.broker.as_ref().map(Broker::local_addr),
+            reads,
+            engine,
+            parts,
+            serving,
+            counted,
+            abandon,
+            servers,
+            counter,
+            shutdown_timeout: config.running.shutdown_timeout,
+        })
+    }
+
+    /// Returns when something has ended that should go on: always with the reason.
+    pub async fn failed(&mut self) -> AppError {
+        tokio::select! {
+            Some(ended) = self.counter.join_next() => match ended {
+                Ok(Err(error)) => error.into(),
+                Ok(Ok(())) => AppError::Task("counting has ended by itself".to_owned()),
+                Err(error) => AppError::Task(format!("counting has failed: {error}")),
+            },
+            Some(ended) = self.servers.join_next() => AppError::Task(format!("HTTP has ended: {ended:?}")),
+            else => AppError::Task("nothing runs any more".to_owned()),
+        }
+    }
+
+    /// Stops intake, finishes, flushes, and says from which to which offset this process counted. What does not end within
+    /// `SHUTDOWN_TIMEOUT` is given up; it is counted again from the log after the next start.
+    ///
+    /// # Errors
+    /// The counting or the embedded log did not end well.
+    pub async fn stop(mut self) -> Result<(), AppError> {
+        let abandon = self.abandon.clone();
+        let orderly = async {
+            self.engine.health.drain();
+            self.serving.cancel();
+            while self.servers.join_next().await.is_some() {}
+            self.counted.cancel();
+            let mut counted = Ok(());
+            while let Some(ended) = self.counter.join_next().await {
+                counted = match ended {
+                    Ok(result) => result.map_err(AppError::from),
+                    Err(error) => Err(AppError::Task(error.to_string())),
+                };
+            }
+            self.engine.producer.drain(self.shutdown_timeout).await;
+            counted
+        };
+        let result = match tokio::time::timeout(self.shutdown_timeout, orderly).await {
+            Ok(result) => result,
+            Err(_) => {
+                abandon.cancel();
+                tracing::error!("not finished within SHUTDOWN_TIMEOUT: what is not flushed is counted again after the next start");
+                Ok(())
+            }
+        };
+        self.last_words();
+        self.parts.close().await?;
+        result
+    }
+
+    fn last_words(&self) {
+        let tally = self.engine.counting.tally.total();
+        for tenure in self.engine.counting.tenures.alive() {
+            if let (first, Some(last)) = (tenure.begin, tenure.stored()) {
+                tracing::info!(topic = %tenure.partition.topic, partition = tenure.partition.partition, offset = last.offset,
+                    "counted from offset {first} to {}", last.offset);
+            }
+        }
+        tracing::info!(records = tally.records, events = tally.events, duplicates = tally.duplicates,
+            dead_letters = tally.dead_letters, "stopped");
+    }
+}
+
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+async fn listen(addr: SocketAddr, setting: &'static str) -> Result<TcpListener, AppError> {
+    TcpListener::bind(addr).await.map_err(|source| AppError::Listen { addr, setting, source })
+}
+
+fn local(listener: &TcpListener, addr: SocketAddr) -> Result<SocketAddr, AppError> {
+    listener.local_addr().map_err(|source| AppError::Listen { addr, setting: "HTTP_ADDR, PORT", source })
+}
+
+async fn open_log(config: &Config, catalog: &Catalog) -> Result<(Arc<dyn Log>, Option<Broker>), AppError> {
+    let (brokers, broker) = match &config.log {
+        LogChoice::Kafka { brokers } => (brokers.clone(), None),
+        LogChoice::Embedded { listen } => {
+            let broker = Broker::start(BrokerConfig {
+                data_dir: config.data_dir.join(LOG_FOLDER),
+                listen: *listen,
+                fall_back_to_free_port: true,
+            })
+            .await?;
+            (vec![broker.local_addr().to_string()], Some(broker))
+        }
+    };
+    let compression_of =
+        catalog.topics.iter().map(|topic| (topic.name.to_string(), topic.compression)).collect();
+    let log = KafkaLog::connect(KafkaOptions {
+        client_id: config.kafka.client_id.clone(),
+        request_timeout: config.kafka.request_timeout,
+        retry_backoff: config.kafka.retry_backoff,
+        compression: config.kafka.compression,
+        compression_of,
+        ..KafkaOptions::new(brokers)
+    });
+    Ok((Arc::new(log), broker))
+}
+
+fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
+    Ok(match &config.store {
+        StoreChoice::Embedded => Arc::new(EmbeddedStore::open(config.data_dir.join(STORE_FILE))?),
+        StoreChoice::Redis(redis) => Arc::new(RedisStore::connect(&RedisOptions {
+            host: redis.host.clone(),
+            port: redis.port,
+            username: redis.username.clone(),
+            password: redis.password.as_ref().map(|password| Password::new(password.reveal())),
+            db: redis.database,
+            key_prefix: redis.key_prefix.clone(),
+            allow_eviction: redis.allow_eviction,
+        })),
+    })
+}
+
+/// How records are sent.
+pub fn producer_options(config: &Config) -> ProducerOptions {
+    ProducerOptions {
+        linger: config.kafka.linger,
+        batch_bytes: config.kafka.batch_bytes,
+        buffer_bytes: PRODUCE_BUFFER_BYTES,
+        retries: config.kafka.retries,
+        retry_backoff: config.kafka.retry_backoff,
+        ..ProducerOptions::default()
+    }
+}
+
+fn counting_options(config: &Config) -> CountingOptions {
+    CountingOptions {
+        group: config.kafka.group.clone(),
+        offset_reset: match config.kafka.offset_reset {
+            crate::config::OffsetReset::Earliest => OffsetReset::Earliest,
+            crate::config::OffsetReset::Latest => OffsetReset::Latest,
+        },
+        batch_events: config.counting.batch_size,
+        flush_interval: config.counting.flush_interval,
+        topics: config.counting.topics.clone().unwrap_or_default(),
+        partitions: config.counting.partitions.clone().unwrap_or_default(),
+        create_topics: config.counting.topics_auto_apply,
+    }
+}
+
+/// A key for this process alone.
+fn identity_secret() -> IdentitySecret {
+    let mut secret = [0; SECRET_BYTES];
+    for chunk in secret.chunks_mut(16) {
+        chunk.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[..chunk.len()]);
+    }
+    IdentitySecret(secret)
+}

@@ -1,0 +1,187 @@
+//! `bench`: the whole path, from a loaded topic to counters in the store, with the configured broker and store.
+
+mod load;
+mod timed;
+mod usage;
+
+use std::{io::Write, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::{timed::Timed, usage::Usage};
+use crate::{
+    app::{Engine, Parts},
+    catalog::{Catalog, plan::Compression},
+    config::{Config, StoreChoice},
+    log::{Log, TopicSpec},
+    telemetry,
+};
+
+/// How often the end is looked for.
+const POLL: Duration = Duration::from_millis(5);
+/// How long the counting may take altogether.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
+
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Events to load and count
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    events: u64,
+    /// Videos, and so keys of the counter
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    videos: u64,
+    /// Users
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    users: u64,
+    /// Partitions of the topic
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..=100))]
+    partitions: i32,
+    /// Which rules: one count, or all of video.views
+    #[arg(long, value_enum, default_value_t = Rules::Count)]
+    rules: Rules,
+    /// Compression of the loaded records
+    #[arg(long, value_enum, default_value_t = Codec::Lz4)]
+    compression: Codec,
+}
+
+/// The rules that are measured.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Rules {
+    /// One count rule, with the identity of video.views.
+    Count,
+    /// All rules of video.views: count, unique, recent, top over two windows.
+    All,
+}
+
+/// Compression.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+impl Codec {
+    fn compression(self) -> Compression {
+        match self {
+            Self::None => Compression::None,
+            Self::Gzip => Compression::Gzip,
+            Self::Snappy => Compression::Snappy,
+            Self::Lz4 => Compression::Lz4,
+            Self::Zstd => Compression::Zstd,
+        }
+    }
+}
+
+/// The catalogue that is measured, on a topic of its own.
+fn catalogue(topic: &str, args: &Args) -> String {
+    let rest = r#",
+  { unique = "video:{videoId}:viewers", of = "{userId}", per = "day", retention = "35d" },
+  { recent = "user:{userId}:history", of = "{videoId}", cap = 100 },
+  { top = "trending:videos", of = "{videoId}", windows = ["1h", "1d"] }"#;
+    let rest = if matches!(args.rules, Rules::All) { rest } else { "" };
+    format!(
+        "name = \"bench\"\n[[topic]]\nname = \"{topic}\"\nkey = [\"videoId\"]\nshape = [\"flat\"]\npartitions = {}\n\
+         identity = [\"type\", \"videoId\", \"userId\", \"timestamp\"]\n[[topic.event]]\ntype = \"video.view\"\n\
+         required = [\"videoId\", \"userId\"]\nrules = [\n  {{ count = \"video:{{videoId}}:views\" }}{rest}\n]\n",
+        args.partitions
+    )
+}
+
+/// Runs the measurement. The exit code is 1 where the counters do not add up to the events.
+pub(super) async fn run(args: Args, mut config: Config, out: &mut dyn Write) -> anyhow::Result<u8> {
+    telemetry::logging::install("warn", telemetry::logging::Format::Text)?;
+    let run = uuid::Uuid::new_v4().simple().to_string();
+    let topic = format!("bench.{}", &run[..8]);
+    let catalog = Arc::new(Catalog::parse(&[("bench.toml", &catalogue(&topic, &args))])?);
+    // Results, claims and checkpoints of a bench never touch the user's.
+    if let StoreChoice::Redis(redis) = &mut config.store {
+        redis.key_prefix = format!("{topic}:");
+    }
+    config.kafka.compression = args.compression.compression();
+    config.counting.topics = None;
+    config.counting.partitions = None;
+    writeln!(out, "bench: {}", config.mode())?;
+
+    let mut parts = Parts::open(&config, &catalog).await?;
+    let store = Arc::new(Timed::new(Arc::clone(&parts.store)));
+    parts.store = Arc::clone(&store) as _;
+    let spec = TopicSpec { name: topic.clone(), partitions: args.partitions, replication: None };
+    parts.log.create_topic(&spec).await?;
+    let loaded = load::load(&parts.log, &config, &topic, &args).await?;
+    writeln!(
+        out,
+        "loaded {} events of {} bytes over {} videos and {} users into {topic} ({} partitions, {:?}) in {:.1} s",
+        args.events, loaded.event_bytes, args.videos, args.users, args.partitions, args.compression, loaded.took.as_secs_f64()
+    )?;
+    let code = measure(&args, &config, &parts, &store, catalog, out).await?;
+    parts.close().await?;
+    Ok(code)
+}
+
+async fn measure(
+    args: &Args,
+    config: &Config,
+    parts: &Parts,
+    store: &Timed,
+    catalog: Arc<Catalog>,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    let engine = Engine::new(config, parts);
+    let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
+    let before = Usage::now();
+    let began = Instant::now();
+    let counting = tokio::spawn(Arc::clone(&engine.counting).run(catalog, stop.clone(), abandon));
+    while engine.counting.tally.total().records < args.events {
+        anyhow::ensure!(began.elapsed() < GIVE_UP_AFTER && !counting.is_finished(), "counting has not come to its end");
+        tokio::time::sleep(POLL).await;
+    }
+    for tenure in engine.counting.tenures.alive() {
+        engine.counting.generations.flushed(&tenure).await;
+    }
+    let took = began.elapsed();
+    let used = Usage::now().since(&before);
+    stop.cancel();
+    counting.await??;
+
+    let sum = counted(&engine).await?;
+    let seconds = took.as_secs_f64();
+    writeln!(out, "rules: {:?}", args.rules)?;
+    writeln!(out, "counted {} events in {seconds:.3} s: {:.0} events/s", args.events, args.events as f64 / seconds)?;
+    writeln!(
+        out,
+        "own CPU {:.2} s ({:.0} ns an event), peak memory {} MB, store busy {:.0} % of the time",
+        used.cpu_seconds,
+        used.cpu_seconds * 1e9 / args.events as f64,
+        used.peak_bytes / 1_000_000,
+        store.busy().as_secs_f64() / seconds * 100.0
+    )?;
+    let duplicates = engine.counting.tally.total().duplicates;
+    let difference = (args.events - duplicates).abs_diff(sum);
+    writeln!(out, "the counters in the store add up to {sum}, difference {difference}")?;
+    Ok(u8::from(difference != 0))
+}
+
+/// The sum over all counters in the store.
+async fn counted(engine: &Engine) -> anyhow::Result<u64> {
+    const PAGE: usize = 1000;
+    let (mut sum, mut cursor) = (0_i64, String::new());
+    loop {
+        let page = engine.counting.store.scan("video:", &cursor, PAGE).await?;
+        sum += page.counters.iter().map(|(_, value)| value).sum::<i64>();
+        match page.cursor {
+            Some(next) => cursor = next,
+            None => return Ok(sum.unsigned_abs()),
+        }
+    }
+}
+
+/// A loaded topic.
+struct Loaded {
+    event_bytes: usize,
+    took: Duration,
+}

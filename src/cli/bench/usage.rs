@@ -1,0 +1,35 @@
+//! CPU time and memory of this process, from Linux' /proc; zero elsewhere.
+
+/// Clock ticks a second in /proc: 100 on every Linux that Rust supports (USER_HZ).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// What the process has used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usage {
+    /// User and system time, seconds.
+    pub cpu_seconds: f64,
+    /// Highest resident memory so far, bytes.
+    pub peak_bytes: u64,
+}
+
+impl Usage {
+    pub(super) fn now() -> Self {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        // The name of the program may hold anything, also spaces; the fields after it do not.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
+        let (user, system) = (11, 12);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let peak_kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+            .unwrap_or_default();
+        Self { cpu_seconds: (ticks(user) + ticks(system)) / TICKS_PER_SECOND, peak_bytes: peak_kib * 1024 }
+    }
+
+    /// What was used since; the peak is that of the whole process.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        Self { cpu_seconds: self.cpu_seconds - before.cpu_seconds, peak_bytes: self.peak_bytes }
+    }
+}

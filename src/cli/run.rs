@@ -1,0 +1,59 @@
+//! `run`: everything that the configuration says, until SIGTERM or Ctrl-C.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    app::App,
+    catalog::{Catalog, CatalogChoice},
+    config::{Config, Loaded},
+    telemetry,
+};
+
+/// The catalogues that the configuration names.
+pub(super) fn catalog(config: &Config) -> anyhow::Result<Arc<Catalog>> {
+    let choice = CatalogChoice {
+        names: config.counting.catalogs.clone(),
+        path: config.counting.catalog_path.clone(),
+    };
+    Ok(Arc::new(Catalog::load(&choice)?))
+}
+
+pub(super) async fn run(loaded: Loaded) -> anyhow::Result<u8> {
+    let config = loaded.config;
+    telemetry::init(&config.running.log_level, config.running.log_format)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let catalog = catalog(&config)?;
+    let render = telemetry::metrics::install()?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), catalogs = catalog.names.join(","), "starting: {}", config.mode());
+    let mut app = App::start(&config, catalog, render).await?;
+    tracing::info!("HTTP on http://{}", app.http_addr);
+    if let Some(addr) = app.broker_addr {
+        tracing::info!("the embedded log speaks the Kafka protocol on {addr}");
+    }
+    let failure = tokio::select! {
+        name = stop_signal() => {
+            tracing::info!("{} received: finishing, flushing, stopping", name?);
+            None
+        }
+        failure = app.failed() => Some(failure),
+    };
+    let stopped = app.stop().await;
+    match failure {
+        Some(failure) => Err(failure.into()),
+        None => stopped.map(|()| 0).map_err(Into::into),
+    }
+}
+
+/// Waits for SIGTERM or SIGINT and says which came.
+pub(super) async fn stop_signal() -> std::io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+    }
+}

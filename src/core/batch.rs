@@ -1,0 +1,155 @@
+//! What one run over consecutive records of a partition brings: deltas, gathered per key, and records to send.
+
+use std::sync::Arc;
+
+use hashbrown::{HashTable, hash_table::Entry};
+
+use super::{
+    reason::Reason,
+    rules::{Change, Effects},
+};
+use crate::{
+    log::OutRecord,
+    model::{Delta, Key, Kind, Membership, Origin, Overflow, RecentEntry},
+};
+
+/// Consecutive records of one partition, counted but not yet in a generation.
+#[derive(Default)]
+pub struct Batch {
+    /// The offset after the last record looked at.
+    pub next_offset: i64,
+    /// At most one delta per key, found by the key's own hash.
+    pub deltas: HashTable<(Key, Delta)>,
+    /// Dead letters and forwards, which must be acknowledged before the batch counts (invariant 2).
+    pub outgoing: Vec<Outgoing>,
+    /// What happened to the records.
+    pub tally: Tally,
+    /// An event of critical priority is among them.
+    pub is_critical: bool,
+    /// A sum did not fit 64 bits: the partition must stop here, as the store would refuse it too.
+    pub overflow: Option<Box<str>>,
+}
+
+/// What happened to the records of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Records looked at.
+    pub records: u64,
+    /// Events counted.
+    pub events: u64,
+    /// Events that were there before.
+    pub duplicates: u64,
+    /// Records without a value.
+    pub tombstones: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Forwards.
+    pub forwards: u64,
+    /// Time of the youngest record, milliseconds since 1970.
+    pub newest_ms: i64,
+}
+
+impl Tally {
+    /// The sum of two.
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            records: self.records + other.records,
+            events: self.events + other.events,
+            duplicates: self.duplicates + other.duplicates,
+            tombstones: self.tombstones + other.tombstones,
+            dead_letters: self.dead_letters + other.dead_letters,
+            forwards: self.forwards + other.forwards,
+            newest_ms: self.newest_ms.max(other.newest_ms),
+        }
+    }
+}
+
+/// A record that a batch sends.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Offset of the record that it comes from.
+    pub offset: i64,
+    /// The record that it comes from.
+    pub source: Arc<OutRecord>,
+    /// Where it goes.
+    pub purpose: Purpose,
+}
+
+/// Why a record is sent.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// It could not be counted.
+    DeadLetter(Reason),
+    /// A rule forwards it.
+    Forward {
+        /// The topic.
+        topic: Box<str>,
+        /// Its key there.
+        key: Option<Vec<u8>>,
+    },
+}
+
+impl Batch {
+    /// Adds one change of one event.
+    pub fn add(&mut self, effects: &Effects, kind: Kind, name: &str, change: &Change, time_ms: i64, origin: Origin) {
+        let hash = Key::hash_of(kind, name);
+        let is_same = |(key, _): &(Key, Delta)| key.hash() == hash && key.kind == kind && *key.name == *name;
+        match self.deltas.entry(hash, is_same, |(key, _)| key.hash()) {
+            Entry::Occupied(mut known) => {
+                let (key, delta) = known.get_mut();
+                if apply(delta, change, effects, time_ms, origin).is_err() {
+                    self.overflow = Some(key.name.clone());
+                }
+            }
+            Entry::Vacant(free) => {
+                free.insert((Key::with_hash(hash, kind, name), effects.delta(change, time_ms, origin)));
+            }
+        }
+    }
+}
+
+/// Adds a change to a delta of its key, without an allocation where the element is known.
+fn apply(delta: &mut Delta, change: &Change, effects: &Effects, time_ms: i64, origin: Origin) -> Result<(), Overflow> {
+    match (delta, change) {
+        (Delta::Count(sum), Change::Count(amount)) => *sum = sum.checked_add(*amount).ok_or(Overflow)?,
+        (Delta::Max(highest), Change::Max(value)) => *highest = (*highest).max(*value),
+        (Delta::Unique { elements, .. }, Change::Unique { element, .. }) => {
+            let element = effects.text(element);
+            if !elements.contains(element) {
+                elements.insert(element.into());
+            }
+        }
+        (Delta::Recent { cap, entries }, Change::Recent { element, .. }) => {
+            let is_too_old =
+                entries.len() >= *cap && entries.first().is_some_and(|oldest| (time_ms, origin) < (oldest.time_ms, oldest.origin));
+            if !is_too_old {
+                entries.insert(RecentEntry { time_ms, origin, element: effects.text(element).into() });
+                if entries.len() > *cap {
+                    entries.pop_first();
+                }
+            }
+        }
+        (Delta::Top { sums, .. }, Change::Top { element, amount, .. }) => {
+            let element = effects.text(element);
+            match sums.get_mut(element) {
+                Some(sum) => *sum = sum.checked_add(*amount).ok_or(Overflow)?,
+                None => {
+                    sums.insert(element.into(), *amount);
+                }
+            }
+        }
+        (Delta::Member { elements }, Change::Member { element, is_add, moves }) => {
+            let moves = moves.as_ref().map(|counter| (effects.text(counter).into(), if *is_add { 1 } else { -1 }));
+            let later = Membership::new(*is_add, moves);
+            let element = effects.text(element);
+            match elements.get_mut(element) {
+                Some(known) => known.merge(later)?,
+                None => {
+                    elements.insert(element.into(), later);
+                }
+            }
+        }
+        (delta, change) => delta.merge(effects.delta(change, time_ms, origin))?,
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! Templates filled in with an event's values.
+
+use super::{event::Event, reason::Reason, time};
+use crate::catalog::plan::{Part, Template, Topic};
+
+/// Most bytes of a rendered key or element.
+pub const MAX_NAME_BYTES: usize = 1024;
+
+/// Appends a template's text to `out`. `false` where an optional field is missing: the rule is skipped.
+///
+/// Values are percent-encoded for `% : { }`, white space and control characters, so that two different ids never share a
+/// key: a literal colon always separates.
+///
+/// # Errors
+/// A field is missing or cannot stand in a key, or the text would be too long.
+pub fn render(template: &Template, topic: &Topic, event: &Event<'_>, out: &mut String) -> Result<bool, Reason> {
+    let start = out.len();
+    for part in &template.parts {
+        match part {
+            Part::Literal(text) => out.push_str(text),
+            Part::Field { slot, optional } => {
+                let value = event.field(*slot);
+                let Some(name) = value.name() else {
+                    let field = || topic.fields[*slot as usize].to_string();
+                    return match value {
+                        super::scalar::Scalar::Missing if *optional => Ok(false),
+                        super::scalar::Scalar::Missing => Err(Reason::MissingField { field: field() }),
+                        other => Err(Reason::BadField { field: field(), found: other.describe() }),
+                    };
+                };
+                push_encoded(out, name);
+            }
+            Part::Type => push_encoded(out, &topic.events[event.event_type].name),
+            Part::Day => time::push_day(out, event.time_ms),
+            Part::Hour => time::push_hour(out, event.time_ms),
+            Part::Topic => out.push_str(&topic.name),
+        }
+        if out.len() - start > MAX_NAME_BYTES {
+            return Err(Reason::KeyTooLong { what: template.to_string(), max_bytes: MAX_NAME_BYTES });
+        }
+    }
+    Ok(true)
+}
+
+/// Appends a value, percent-encoded.
+pub fn push_encoded(out: &mut String, value: &str) {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b':' | b'{' | b'}');
+    if value.bytes().all(is_plain) {
+        out.push_str(value);
+        return;
+    }
+    for character in value.chars() {
+        let encode = matches!(character, '%' | ':' | '{' | '}') || character.is_whitespace() || character.is_control();
+        if !encode {
+            out.push(character);
+            continue;
+        }
+        for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+            out.push('%');
+            out.push(HEX[usize::from(byte >> 4)]);
+            out.push(HEX[usize::from(byte & 15)]);
+        }
+    }
+}
+
+const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_could_be_taken_for_structure_are_encoded() {
+        let cases = [
+            ("abc-123_Z.~/", "abc-123_Z.~/"),
+            ("a:b", "a%3Ab"),
+            ("100%", "100%25"),
+            ("{x}", "%7Bx%7D"),
+            ("a b\n", "a%20b%0A"),
+            ("é", "é"),
+            ("a\u{2003}b", "a%E2%80%83b"),
+            ("\u{85}", "%C2%85"),
+            ("\u{7f}", "%7F"),
+        ];
+        for (value, expected) in cases {
+            let mut out = String::new();
+            push_encoded(&mut out, value);
+            assert_eq!(out, expected, "{value:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_two_values_share_an_encoding(a in ".*", b in ".*") {
+            let encode = |value: &str| { let mut out = String::new(); push_encoded(&mut out, value); out };
+            proptest::prop_assert_eq!(a == b, encode(&a) == encode(&b));
+            proptest::prop_assert!(!encode(&a).contains([':', '{', '}', ' ', '\n']));
+        }
+    }
+}

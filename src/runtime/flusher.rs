@@ -1,0 +1,180 @@
+//! The flusher: writes sealed generations to the store, one at a time, until the store has them.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{measure, 
+    generation::{Generations, Sealed},
+    health::{Beat, Health, Level},
+    tenure::{Tenure, Tenures, Verdict},
+};
+use crate::{
+    core::backoff::Backoff,
+    model::{Outcome, Section},
+    store::Store,
+};
+
+/// The only shard of this version.
+const SHARD: u16 = 0;
+/// A critical event waits no longer than this for its flush.
+const CRITICAL_DELAY: Duration = Duration::from_millis(20);
+/// How often the stored checkpoints are read again, so that a store that fell back is noticed on idle topics too.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(3);
+/// The flusher is taken for stalled when it has been silent for longer: several deadlines of the store.
+const MAX_SILENCE: Duration = Duration::from_secs(60);
+
+/// Writes generations to the store.
+pub struct Flusher {
+    /// What is written.
+    pub generations: Arc<Generations>,
+    /// Where to.
+    pub store: Arc<dyn Store>,
+    /// Whom it tells.
+    pub health: Arc<Health>,
+    /// The tenures to recheck.
+    pub tenures: Arc<Tenures>,
+    /// `FLUSH_INTERVAL_MS`.
+    pub interval: Duration,
+}
+
+impl Flusher {
+    /// Flushes by interval, at a cap, or within 20 ms of a critical event, until `stop`; then flushes what is left.
+    ///
+    /// `abandon` ends it at once, also in the middle of a store that does not answer: what is not flushed is counted
+    /// again from the log after the next start.
+    pub async fn run(self, stop: CancellationToken, abandon: CancellationToken) {
+        let beat = self.health.watch("flusher", MAX_SILENCE, std::time::Instant::now());
+        let mut next_recheck = Instant::now() + RECHECK_INTERVAL;
+        loop {
+            beat.beat(std::time::Instant::now());
+            let is_last = stop.is_cancelled();
+            if let Some(sealed) = self.generations.seal() {
+                let done = tokio::select! {
+                    done = self.flush(sealed, &beat) => done,
+                    () = abandon.cancelled() => false,
+                };
+                self.generations.settle();
+                if !done {
+                    return;
+                }
+            }
+            if is_last {
+                return;
+            }
+            if Instant::now() >= next_recheck {
+                self.recheck().await;
+                next_recheck = Instant::now() + RECHECK_INTERVAL;
+            }
+            self.wait(&stop).await;
+        }
+    }
+
+    async fn wait(&self, stop: &CancellationToken) {
+        let interval = tokio::time::sleep(self.interval);
+        tokio::pin!(interval);
+        tokio::select! {
+            () = &mut interval => {}
+            () = stop.cancelled() => {}
+            () = self.generations.due() => {
+                if self.generations.is_critical() {
+                    tokio::select! {
+                        () = tokio::time::sleep(CRITICAL_DELAY.min(self.interval)) => {}
+                        () = &mut interval => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends the very same sections until the store has answered for each. Returns true when it has.
+    async fn flush(&self, sealed: Sealed, beat: &Beat) -> bool {
+        let began = Instant::now();
+        let mut backoff = Backoff::store();
+        let (mut tenures, mut sections): (Vec<Arc<Tenure>>, Vec<Section>) = sealed.sections.into_iter().unzip();
+        loop {
+            if sections.is_empty() {
+                return true;
+            }
+            match self.store.apply(SHARD, &sections).await {
+                Ok(outcomes) => {
+                    for ((tenure, section), outcome) in tenures.iter().zip(&sections).zip(outcomes) {
+                        settle(tenure, section, outcome);
+                    }
+                    self.store_is(Level::Ok, "");
+                    measure::flushed(began.elapsed(), sealed.weight);
+                    return true;
+                }
+                Err(error) => {
+                    measure::flush_failed();
+                    self.store_is(Level::Down, &error.to_string());
+                    let delay = backoff.next();
+                    tracing::warn!(%error, retry_in_ms = delay.as_millis() as u64, "flush failed; the same sections are sent again");
+                    tokio::time::sleep(delay).await;
+                    // What a tenure holds is void once it has ended, also in flight.
+                    let alive: Vec<bool> = tenures.iter().map(|tenure| tenure.is_alive()).collect();
+                    retain(&mut tenures, &alive);
+                    retain(&mut sections, &alive);
+                }
+            }
+            beat.beat(std::time::Instant::now());
+        }
+    }
+
+    fn store_is(&self, level: Level, reason: &str) {
+        self.health.set(super::STORE_PART, level, reason, std::time::Instant::now());
+    }
+
+    /// Ends tenures whose stored checkpoint is not what they believe. No flush is under way here.
+    async fn recheck(&self) {
+        let tenures = self.tenures.alive();
+        let partitions: Vec<_> = tenures.iter().map(|tenure| tenure.partition.clone()).collect();
+        match self.store.positions(&partitions).await {
+            Ok(positions) => {
+                self.store_is(Level::Ok, "");
+                for (tenure, shards) in tenures.iter().zip(positions) {
+                    let stored = shards.first().and_then(|position| position.checkpoint);
+                    let believed = tenure.stored();
+                    if stored != believed {
+                        conflict(tenure, &format!("the store has {stored:?}, this member believed {believed:?}"));
+                    }
+                }
+            }
+            Err(error) => self.store_is(Level::Down, &error.to_string()),
+        }
+    }
+}
+
+fn retain<T>(values: &mut Vec<T>, keep: &[bool]) {
+    let mut keep = keep.iter();
+    values.retain(|_| keep.next().copied().unwrap_or(true));
+}
+
+fn settle(tenure: &Tenure, section: &Section, outcome: Outcome) {
+    match outcome {
+        Outcome::Applied | Outcome::AlreadyApplied => {
+            tenure.advance(section.next);
+            if let Some(gap) = section.gap {
+                measure::gap(&tenure.partition.topic, gap.to - gap.from);
+            }
+        }
+        Outcome::Conflict { stored } => {
+            conflict(tenure, &format!("the store has {stored:?}, the flush expected {:?}", section.expect));
+        }
+        Outcome::Refused(refusal) => {
+            measure::refused(&tenure.partition.topic);
+            tracing::error!(topic = %tenure.partition.topic, partition = tenure.partition.partition, offset = section.next.offset,
+                "the store cannot take this partition's counts, so it stops here: {refusal}");
+            tenure.end(Verdict::Refused(refusal.to_string()));
+        }
+    }
+}
+
+fn conflict(tenure: &Tenure, what: &str) {
+    measure::conflict(&tenure.partition.topic);
+    tracing::warn!(topic = %tenure.partition.topic, partition = tenure.partition.partition,
+        "checkpoint conflict: {what}; what this member held is void, and counting goes on from what is stored");
+    tenure.end(Verdict::Conflict(what.to_owned()));
+}

@@ -1,0 +1,306 @@
+//! Generations: what was counted and not yet flushed.
+//!
+//! The open generation is a sharded map from key to the deltas of each tenure, so that a reader finds a key's pending value
+//! in one look-up and a flush still writes one section per tenure. Batches are merged under a shared guard; a seal takes the
+//! exclusive one only to swap the map.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use dashmap::DashMap;
+use smallvec::{SmallVec, smallvec};
+use tokio::sync::Notify;
+
+use super::tenure::{Tenure, TenureId};
+use crate::{
+    core::batch::Batch,
+    model::{Delta, Gap, Key, Kind, LogIdentity, Section},
+};
+
+/// Values (keys, or elements of keys) at which a flush is due although the interval has not passed.
+pub const SEAL_WEIGHT: usize = 100_000;
+/// Values at which intake waits for the flush (invariant 5).
+pub const MAX_OPEN_WEIGHT: usize = 250_000;
+
+/// Keys carry their hash, so hashing them again would be waste.
+#[derive(Default)]
+pub struct KnownHash(u64);
+
+impl Hasher for KnownHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+type PerTenure = SmallVec<[(TenureId, Delta); 1]>;
+type DeltaMap = DashMap<Key, PerTenure, BuildHasherDefault<KnownHash>>;
+
+/// How far a tenure got within a generation.
+struct Progress {
+    tenure: Arc<Tenure>,
+    next_offset: i64,
+    gap: Option<Gap>,
+}
+
+#[derive(Default)]
+struct Open {
+    deltas: DeltaMap,
+    progress: Mutex<HashMap<TenureId, Progress>>,
+}
+
+/// A sealed generation: one section per tenure that made progress.
+pub struct Sealed {
+    /// Sections with the tenure that each belongs to.
+    pub sections: Vec<(Arc<Tenure>, Section)>,
+    /// Values in all sections.
+    pub weight: usize,
+}
+
+/// The open generation, and the count of flushes that readers watch.
+#[derive(Default)]
+pub struct Generations {
+    open: RwLock<Open>,
+    weight: AtomicUsize,
+    has_progress: AtomicBool,
+    is_critical: AtomicBool,
+    /// Even: no flush is being applied. Raised when one is sealed and when it has ended.
+    flush_number: AtomicU64,
+    /// A flush has ended: there is room again, and readers may look.
+    settled: Notify,
+    /// A flush is due before the interval.
+    due: Notify,
+}
+
+/// What the open generation adds to a counter's stored value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// To be added.
+    Sum(i64),
+    /// The value is at least this.
+    Highest(i64),
+}
+
+/// Why a batch was not merged.
+#[derive(Debug)]
+pub struct SumOverflow {
+    /// The key.
+    pub key: Box<str>,
+}
+
+impl Generations {
+    /// Merges a batch whose dead letters and forwards are acknowledged. Waits at the cap.
+    ///
+    /// # Errors
+    /// A sum does not fit 64 bits: the tenure must end, since a part of the batch may have been merged.
+    pub async fn merge(&self, tenure: &Arc<Tenure>, batch: Batch) -> Result<(), SumOverflow> {
+        self.wait_for_room().await;
+        let is_critical = batch.is_critical;
+        self.merge_now(tenure, batch)?;
+        if is_critical {
+            self.is_critical.store(true, Ordering::Release);
+        }
+        if is_critical || self.weight.load(Ordering::Acquire) >= SEAL_WEIGHT {
+            self.due.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Notes a gap: the checkpoint moves over it with the next flush, also if nothing follows.
+    pub fn note_gap(&self, tenure: &Arc<Tenure>, gap: Gap) {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        self.note_progress(&open, tenure, gap.to, Some(gap));
+    }
+
+    fn merge_now(&self, tenure: &Arc<Tenure>, batch: Batch) -> Result<(), SumOverflow> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let mut weight = 0;
+        for (key, delta) in batch.deltas {
+            match open.deltas.entry(key) {
+                dashmap::Entry::Occupied(mut known) => {
+                    let deltas = known.get_mut();
+                    match deltas.iter_mut().find(|(id, _)| *id == tenure.id) {
+                        Some((_, earlier)) => {
+                            let before = earlier.weight();
+                            if earlier.merge(delta).is_err() {
+                                return Err(SumOverflow { key: known.key().name.clone() });
+                            }
+                            weight += earlier.weight().saturating_sub(before);
+                        }
+                        None => {
+                            weight += delta.weight();
+                            deltas.push((tenure.id, delta));
+                        }
+                    }
+                }
+                dashmap::Entry::Vacant(free) => {
+                    weight += delta.weight();
+                    free.insert(smallvec![(tenure.id, delta)]);
+                }
+            }
+        }
+        self.weight.fetch_add(weight, Ordering::AcqRel);
+        self.note_progress(&open, tenure, batch.next_offset, None);
+        Ok(())
+    }
+
+    fn note_progress(&self, open: &Open, tenure: &Arc<Tenure>, next_offset: i64, gap: Option<Gap>) {
+        let mut progress = open.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = progress
+            .entry(tenure.id)
+            .or_insert_with(|| Progress { tenure: Arc::clone(tenure), next_offset, gap: None });
+        entry.next_offset = next_offset;
+        entry.gap = entry.gap.or(gap);
+        self.has_progress.store(true, Ordering::Release);
+    }
+
+    async fn wait_for_room(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if self.weight.load(Ordering::Acquire) < MAX_OPEN_WEIGHT {
+                return;
+            }
+            self.due.notify_one();
+            settled.await;
+        }
+    }
+
+    /// Closes the open generation and opens the next one. `None` where nothing moved. The caller flushes it and then
+    /// calls [`Generations::settle`].
+    pub fn seal(&self) -> Option<Sealed> {
+        if !self.has_progress.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        self.flush_number.fetch_add(1, Ordering::AcqRel);
+        let open = {
+            let mut guard = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            self.weight.store(0, Ordering::Release);
+            self.is_critical.store(false, Ordering::Release);
+            std::mem::take(&mut *guard)
+        };
+        Some(into_sections(open))
+    }
+
+    /// Says that the sealed generation was flushed.
+    pub fn settle(&self) {
+        self.flush_number.fetch_add(1, Ordering::AcqRel);
+        self.settled.notify_waiters();
+    }
+
+    /// Waits until a flush is due before its interval.
+    pub async fn due(&self) {
+        self.due.notified().await;
+    }
+
+    /// Whether an event of critical priority waits.
+    pub fn is_critical(&self) -> bool {
+        self.is_critical.load(Ordering::Acquire)
+    }
+
+    /// Values in the open generation.
+    pub fn weight(&self) -> usize {
+        self.weight.load(Ordering::Acquire)
+    }
+
+    /// The number of the last change of generations; odd while a flush is being applied.
+    pub fn flush_number(&self) -> u64 {
+        self.flush_number.load(Ordering::Acquire)
+    }
+
+    /// Waits until no flush is being applied, and returns the flush number.
+    pub async fn settled(&self) -> u64 {
+        loop {
+            let settled = self.settled.notified();
+            let number = self.flush_number();
+            if number % 2 == 0 {
+                return number;
+            }
+            settled.await;
+        }
+    }
+
+    /// Waits until nothing that a tenure brought is open or being flushed, or the tenure has ended.
+    pub async fn flushed(&self, tenure: &Tenure) {
+        loop {
+            let settled = self.settled.notified();
+            let is_flushing = self.flush_number() % 2 == 1;
+            let is_open = {
+                let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+                open.progress.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&tenure.id)
+            };
+            if !tenure.is_alive() || (!is_flushing && !is_open) {
+                return;
+            }
+            self.due.notify_one();
+            settled.await;
+        }
+    }
+
+    /// What the open generation holds for a counter, void tenures left out. A `last` has no pending part: which event is
+    /// the latest is decided in the store.
+    pub fn pending(&self, name: &str) -> Option<Pending> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let find = |kind: Kind| {
+            let deltas = open.deltas.get(&Key::new(kind, name))?;
+            let progress = open.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_alive = |id: &TenureId| progress.get(id).is_some_and(|progress| progress.tenure.is_alive());
+            Some(deltas.iter().filter(|(id, _)| is_alive(id)).map(|(_, delta)| delta.clone()).collect::<Vec<_>>())
+        };
+        if let Some(deltas) = find(Kind::Count) {
+            let sum = deltas.iter().map(|delta| if let Delta::Count(sum) = delta { *sum } else { 0 });
+            return Some(Pending::Sum(sum.fold(0, i64::saturating_add)));
+        }
+        let highest = find(Kind::Max)?;
+        highest.iter().filter_map(|delta| if let Delta::Max(value) = delta { Some(*value) } else { None }).max().map(Pending::Highest)
+    }
+}
+
+/// Splits a closed generation by tenure. Void tenures are skipped (invariant 4).
+fn into_sections(open: Open) -> Sealed {
+    let progress = open.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut deltas: HashMap<TenureId, Vec<(Key, Delta)>> = progress.keys().map(|id| (*id, Vec::new())).collect();
+    let mut weight = 0;
+    for (key, per_tenure) in open.deltas {
+        let mut key = Some(key);
+        let mut rest = per_tenure.into_iter().peekable();
+        while let Some((id, delta)) = rest.next() {
+            // The last tenure takes the key itself: nearly always there is only one.
+            let name = if rest.peek().is_some() { key.clone() } else { key.take() };
+            if let (Some(section), Some(name)) = (deltas.get_mut(&id), name) {
+                weight += delta.weight();
+                section.push((name, delta));
+            }
+        }
+    }
+    let sections = progress
+        .into_values()
+        .filter(|progress| progress.tenure.is_alive())
+        .map(|Progress { tenure, next_offset, gap }| {
+            let section = Section {
+                partition: tenure.partition.clone(),
+                expect: tenure.stored(),
+                next: tenure.checkpoint_at(next_offset),
+                gap,
+                log_identity: LogIdentity::default(),
+                deltas: deltas.remove(&tenure.id).unwrap_or_default(),
+            };
+            (tenure, section)
+        })
+        .collect();
+    Sealed { sections, weight }
+}

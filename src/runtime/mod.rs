@@ -1,0 +1,28 @@
+//! What drives the core: tasks, clocks and retries around values that know neither.
+//!
+//! [`counting`] starts a task per partition ([`partition`], which begins with [`takeover`]) and the two loops that they
+//! share: [`fetcher`] and [`flusher`]. Between them lie the [`generation`]s. [`outbox`] sends dead letters and forwards.
+
+pub mod counting;
+pub mod fetcher;
+pub mod flusher;
+pub mod generation;
+pub mod health;
+mod measure;
+pub mod outbox;
+mod partition;
+pub mod producer;
+pub mod routing;
+mod takeover;
+pub mod tally;
+pub mod tenure;
+mod topics;
+
+pub use takeover::OffsetReset;
+
+/// The log's part in health.
+pub const LOG_PART: &str = "log";
+/// The store's part in health.
+pub const STORE_PART: &str = "store";
+/// Counting's part in health.
+pub const COUNTING_PART: &str = "counting";

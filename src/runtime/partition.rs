@@ -1,0 +1,170 @@
+//! A partition's task: one tenure after the other, each from reading the checkpoint to a conflict or the end.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{measure, 
+    counting::Counting,
+    fetcher::Held,
+    tenure::{Tenure, Verdict},
+};
+use crate::{
+    catalog::plan::Topic,
+    core::{backoff::Backoff, batch::Batch, worker::Worker},
+    log::LogError,
+    model::TopicPartition,
+};
+
+/// A tenure that lasted so long began well: the next trouble is a new one.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
+
+/// Why a tenure is over.
+pub(super) enum End {
+    /// The member stops.
+    Stopped,
+    /// Begin again from what is stored.
+    Again(String),
+    /// Someone must mend something first; it is tried again all the same.
+    Stuck(String),
+}
+
+/// The task of one partition.
+pub(super) struct PartitionTask {
+    pub counting: Arc<Counting>,
+    pub topic: Arc<Topic>,
+    pub partition: TopicPartition,
+}
+
+impl PartitionTask {
+    /// Counts the partition until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut again = Backoff::store();
+        let mut stuck = Backoff::person();
+        loop {
+            let began = Instant::now();
+            let end = tokio::select! {
+                end = self.tenure(&stop) => end,
+                () = stop.cancelled() => End::Stopped,
+            };
+            if began.elapsed() >= SETTLED_AFTER {
+                (again, stuck) = (Backoff::store(), Backoff::person());
+            }
+            let delay = match end {
+                End::Stopped => return,
+                End::Again(why) => {
+                    tracing::info!(topic = %self.partition.topic, partition = self.partition.partition, "begins again: {why}");
+                    again.next()
+                }
+                End::Stuck(why) => {
+                    let delay = stuck.next();
+                    tracing::error!(topic = %self.partition.topic, partition = self.partition.partition,
+                        retry_in_ms = delay.as_millis() as u64, "counting of this partition has stopped: {why}");
+                    self.counting.stopped.insert(self.partition.clone(), why);
+                    delay
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn tenure(&self, stop: &CancellationToken) -> End {
+        let start = match super::takeover::take_over(&self.counting, &self.topic, &self.partition).await {
+            Ok(start) => start,
+            Err(end) => return end,
+        };
+        let tenure = Arc::clone(&start.tenure);
+        let mut worker = Worker::new(
+            Arc::clone(&self.topic),
+            self.partition.clone(),
+            Arc::clone(&self.counting.secret),
+            start.count_from,
+            self.counting.options.batch_events,
+        );
+        self.counting.stopped.remove(&self.partition);
+        let mut blocks = self.counting.fetcher.subscribe(self.partition.clone(), start.fetch_from);
+        loop {
+            let fetched = tokio::select! {
+                fetched = blocks.next() => fetched,
+                verdict = tenure.ended() => return ended(verdict),
+            };
+            let held = match fetched {
+                None => return End::Stopped,
+                Some(Ok(held)) => held,
+                Some(Err(error)) => return self.lost(&tenure, error).await,
+            };
+            // A stop lets the block be finished: what was merged by then is in the last flush.
+            if let Err(end) = self.count(&tenure, &mut worker, held, stop).await {
+                return end;
+            }
+        }
+    }
+
+    /// Counts one block: effects acknowledged first, then merged (invariant 2).
+    async fn count(&self, tenure: &Arc<Tenure>, worker: &mut Worker, held: Held, stop: &CancellationToken) -> Result<(), End> {
+        let began = Instant::now();
+        let batches = worker.step(&held.block);
+        measure::processed(&self.partition.topic, began.elapsed());
+        let mut newest_ms = 0;
+        for mut batch in batches {
+            newest_ms = newest_ms.max(batch.tally.newest_ms);
+            let outgoing = std::mem::take(&mut batch.outgoing);
+            if !outgoing.is_empty() {
+                tokio::select! {
+                    () = self.counting.outbox.deliver(&self.partition, outgoing) => {}
+                    verdict = tenure.ended() => return Err(ended(verdict)),
+                    () = stop.cancelled() => return Err(End::Stopped),
+                }
+            }
+            self.merge(tenure, batch).await?;
+        }
+        let lag = held.block.high_watermark - held.block.next_offset;
+        let behind = if lag > 0 { age(newest_ms).as_secs_f64() } else { 0.0 };
+        measure::lag(&self.partition, lag, behind);
+        Ok(())
+    }
+
+    async fn merge(&self, tenure: &Arc<Tenure>, batch: Batch) -> Result<(), End> {
+        let tally = batch.tally;
+        let overflow = batch.overflow.clone();
+        let merged = tokio::select! {
+            merged = self.counting.generations.merge(tenure, batch) => merged.map_err(|overflow| overflow.key),
+            verdict = tenure.ended() => return Err(ended(verdict)),
+        };
+        if let Some(key) = overflow.or(merged.err()) {
+            let why = format!("the sum of key {key:?} does not fit 64 bits within one flush; lower the rule's scale");
+            tenure.end(Verdict::Refused(why.clone()));
+            return Err(End::Stuck(why));
+        }
+        self.counting.tally.add(&self.partition, &tally);
+        Ok(())
+    }
+
+    /// The log does not have what this tenure wants next. What is counted is flushed before a new tenure looks where the
+    /// log begins now, so that nothing counted is taken for a gap.
+    async fn lost(&self, tenure: &Arc<Tenure>, error: LogError) -> End {
+        self.counting.generations.flushed(tenure).await;
+        tenure.let_go();
+        match error {
+            LogError::OffsetOutOfRange { .. } => End::Again(error.to_string()),
+            error => End::Stuck(error.to_string()),
+        }
+    }
+}
+
+fn ended(verdict: Option<Verdict>) -> End {
+    match verdict {
+        Some(Verdict::Refused(why)) => End::Stuck(why),
+        Some(Verdict::Conflict(why)) => End::Again(why),
+        None => End::Stopped,
+    }
+}
+
+/// How long ago an event time was; zero for the future.
+fn age(time_ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(chrono::Utc::now().timestamp_millis() - time_ms).unwrap_or(0))
+}

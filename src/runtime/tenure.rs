@@ -1,0 +1,124 @@
+//! Tenures: a member's time with a partition, from reading its checkpoint until it lets go or meets a conflict.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{Checkpoint, Fingerprint, TopicPartition};
+
+/// Number of a tenure within this process.
+pub type TenureId = u64;
+
+/// A tenure, shared by the partition's task and the flusher.
+pub struct Tenure {
+    /// Its number.
+    pub id: TenureId,
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The rules that its sections are computed with.
+    pub fingerprint: Fingerprint,
+    /// The first offset that it counts.
+    pub begin: i64,
+    /// The incarnation found at its start.
+    pub incarnation: u32,
+    /// The checkpoint that the store has, as far as this tenure knows: what its next section expects.
+    stored: Mutex<Option<Checkpoint>>,
+    end: CancellationToken,
+    verdict: Mutex<Option<Verdict>>,
+}
+
+/// Why the flusher ended a tenure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Something else is stored than the tenure believed: begin again from there.
+    Conflict(String),
+    /// The store or a counter cannot take what the tenure brings: wait for someone to mend it, then begin again.
+    Refused(String),
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Tenure {
+    /// Begins a tenure at what is stored.
+    pub fn begin(
+        partition: TopicPartition,
+        fingerprint: Fingerprint,
+        stored: Option<Checkpoint>,
+        begin: i64,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            begin,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            partition,
+            fingerprint,
+            incarnation: stored.map_or(0, |checkpoint| checkpoint.incarnation),
+            stored: Mutex::new(stored),
+            end: CancellationToken::new(),
+            verdict: Mutex::new(None),
+        })
+    }
+
+    /// The checkpoint that the next section expects.
+    pub fn stored(&self) -> Option<Checkpoint> {
+        *self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a section was applied.
+    pub fn advance(&self, checkpoint: Checkpoint) {
+        *self.stored.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint);
+    }
+
+    /// The checkpoint of this tenure at an offset.
+    pub fn checkpoint_at(&self, offset: i64) -> Checkpoint {
+        Checkpoint { offset, incarnation: self.incarnation, fingerprint: self.fingerprint }
+    }
+
+    /// Ends the tenure: what it holds, open or in flight, is void from now on (invariant 4).
+    pub fn end(&self, verdict: Verdict) {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(verdict);
+        self.end.cancel();
+    }
+
+    /// Lets go without a verdict: the partition's task has finished with it.
+    pub fn let_go(&self) {
+        self.end.cancel();
+    }
+
+    /// Whether the tenure still counts.
+    pub fn is_alive(&self) -> bool {
+        !self.end.is_cancelled()
+    }
+
+    /// Waits for the end and says why it came.
+    pub async fn ended(&self) -> Option<Verdict> {
+        self.end.cancelled().await;
+        self.verdict()
+    }
+
+    /// Why the tenure ended, if the flusher ended it.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The tenures of this member.
+#[derive(Default)]
+pub struct Tenures(Mutex<Vec<Arc<Tenure>>>);
+
+impl Tenures {
+    /// Adds a tenure; those that have ended are forgotten.
+    pub fn add(&self, tenure: &Arc<Tenure>) {
+        let mut tenures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tenures.retain(|tenure| tenure.is_alive());
+        tenures.push(Arc::clone(tenure));
+    }
+
+    /// Those that still count.
+    pub fn alive(&self) -> Vec<Arc<Tenure>> {
+        let tenures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tenures.iter().filter(|tenure| tenure.is_alive()).cloned().collect()
+    }
+}

@@ -1,0 +1,64 @@
+//! Topics that must be there before counting begins.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{measure, LOG_PART, counting::Counting, health::Level};
+use crate::{
+    catalog::plan::{Topic, dead_letter_topic},
+    log::TopicSpec,
+};
+
+/// Creates what is missing of the topics, their dead letter topics and the topics that they forward to, where that is
+/// wanted, and returns the partition counts of what is there.
+pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]) -> HashMap<String, i32> {
+    let mut counts = match counting.log.topics().await {
+        Ok(found) => found.into_iter().map(|topic| (topic.name, topic.partitions)).collect::<HashMap<_, _>>(),
+        Err(error) => {
+            measure::log_failed(&error);
+            tracing::warn!(%error, "the log is not there yet");
+            counting.health.set(LOG_PART, Level::Down, error.to_string(), std::time::Instant::now());
+            return HashMap::new();
+        }
+    };
+    counting.health.set(LOG_PART, Level::Ok, "", std::time::Instant::now());
+    if counting.options.create_topics {
+        for spec in wanted(topics).into_values() {
+            if counts.contains_key(&spec.name) {
+                continue;
+            }
+            match counting.log.create_topic(&spec).await {
+                Ok(created) => {
+                    if created {
+                        tracing::info!(topic = %spec.name, partitions = spec.partitions, "topic created");
+                        counts.insert(spec.name, spec.partitions);
+                    }
+                }
+                Err(error) => {
+                    measure::log_failed(&error);
+                    tracing::warn!(topic = %spec.name, %error, "the topic could not be created");
+                }
+            }
+        }
+    }
+    counts
+}
+
+/// The topics by name. A topic's dead letters lie in as many partitions as it has; so do forwards where nothing else says.
+fn wanted(topics: &[std::sync::Arc<Topic>]) -> BTreeMap<String, TopicSpec> {
+    let spec = |name: String, topic: &Topic| TopicSpec {
+        name,
+        partitions: topic.partitions,
+        replication: topic.replication,
+    };
+    let mut wanted = BTreeMap::new();
+    for topic in topics {
+        wanted.insert(topic.name.to_string(), spec(topic.name.to_string(), topic));
+    }
+    for topic in topics {
+        let others = topic.forward_targets().map(str::to_owned).chain([dead_letter_topic(&topic.name)]);
+        for name in others {
+            wanted.entry(name.clone()).or_insert_with(|| spec(name, topic));
+        }
+    }
+    wanted
+}
