@@ -6,6 +6,7 @@
 
 mod check;
 mod compile;
+mod describe;
 mod draft;
 mod duration;
 mod finding;
