@@ -214,7 +214,7 @@ mod tests {
             [(b"trace", Some(b"t")), (b"dlq-reason", Some(b"old")), (b"none", None)];
         let letter = letter_of(&record(b"{\"a\":1}", &headers), dead_letter);
         let value: Value = serde_json::from_slice(letter.value.as_deref().unwrap()).unwrap();
-        let expected: Value = serde_json::from_str(
+        let expected = serde_json::from_str::<Value>(
             r#"{"a":1,"error":{"message":"the field `videoId` is missing; the event type requires it, or a rule names it",
             "group":"streamgauge","attempts":1,"firstAttemptAt":"2023-11-14T22:13:20.000Z",
             "lastAttemptAt":"2023-11-14T22:13:20.123Z","topic":"video.views","partition":3,"offset":42,"status":null}}"#,

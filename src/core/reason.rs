@@ -4,13 +4,16 @@
 const MAX_SHOWN: usize = 100;
 
 /// What is wrong with the value of a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FieldProblem {
     /// The text is empty.
+    #[error("is empty")]
     Empty,
     /// The number has a fraction.
+    #[error("is a number with a fraction")]
     Fraction,
     /// It is a list, an object or a boolean.
+    #[error("is a list, an object or a boolean")]
     Type,
 }
 
@@ -42,7 +45,7 @@ pub enum Reason {
         field: String,
     },
     /// A field has a value that no key can have.
-    #[error("the field `{field}` {}; a text that is not empty or a whole number is expected", problem(.problem))]
+    #[error("the field `{field}` {problem}; a text that is not empty or a whole number is expected")]
     BadField {
         /// The field.
         field: String,
@@ -106,14 +109,6 @@ impl Reason {
             Self::ForwardTooLarge { .. } => "forward-too-large",
             Self::HopLimit { .. } => "hop-limit",
         }
-    }
-}
-
-fn problem(problem: &FieldProblem) -> &'static str {
-    match problem {
-        FieldProblem::Empty => "is empty",
-        FieldProblem::Fraction => "is a number with a fraction",
-        FieldProblem::Type => "is a list, an object or a boolean",
     }
 }
 
