@@ -19,6 +19,7 @@
 //! `ARCHITECTURE.md` has the journey of a record and the invariants by number.
 
 pub mod catalog;
+pub mod cli;
 pub mod core;
 pub mod log;
 pub mod model;

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+<<<<<<< HEAD
 pub mod bench;
 pub mod catalog;
 pub mod config;
@@ -68,3 +69,6 @@ impl Cli {
         }
     }
 }
+=======
+pub mod catalog;
+>>>>>>> catalog
