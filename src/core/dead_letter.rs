@@ -113,9 +113,8 @@ pub fn dead_letter_without_value(failure: &Failure<'_>) -> OutRecord {
 /// The headers of the record, but for those that a dead letter sets.
 fn kept_headers(record: &RecordRef<'_>) -> Vec<(String, Vec<u8>)> {
     let headers = record.headers.iter().filter(|(name, _)| !name.starts_with(PREFIX.as_bytes()));
-    let owned = headers.map(|(name, value)| {
-        (String::from_utf8_lossy(name).into_owned(), value.unwrap_or_default().to_vec())
-    });
+    let owned =
+        headers.map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value.unwrap_or_default().to_vec()));
     owned.collect()
 }
 
@@ -260,7 +259,9 @@ mod tests {
             let letter = letter_of(&record(value, &[]), dead_letter);
             assert_eq!(header(&letter, ORIGINAL_LENGTH).is_some(), gets_member, "{value:?}");
             if gets_member {
-                assert!(serde_json::from_slice::<Value>(letter.value.as_deref().unwrap()).unwrap()["error"].is_object());
+                assert!(
+                    serde_json::from_slice::<Value>(letter.value.as_deref().unwrap()).unwrap()["error"].is_object()
+                );
             }
             assert_eq!(back(value), value);
         }
@@ -269,7 +270,8 @@ mod tests {
 
     #[test]
     fn a_letter_that_was_changed_is_not_taken_apart() {
-        for (value, length) in [(&b"{}"[..], &b"9"[..]), (b"{\"a\":1}", b"3"), (b"", b"0"), (b"{}", b"x"), (b"}", b"1")] {
+        for (value, length) in [(&b"{}"[..], &b"9"[..]), (b"{\"a\":1}", b"3"), (b"", b"0"), (b"{}", b"x"), (b"}", b"1")]
+        {
             assert_eq!(original_value(value, Some(length)), None, "{value:?}");
         }
     }
