@@ -1,5 +1,8 @@
 //! What catalogues promise: bad files are told with place and remedy, good ones become the plan that they say.
 
+// What is wrong in a helper of a test fails the test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use streamgauge::catalog::{
     self, CatalogChoice, CatalogError, Source,
     plan::{Action, Amount, Catalog, Compression, IdentityPart, Priority, Shape, Template},
@@ -24,10 +27,11 @@ fn with(topic_lines: &str, rules: &str) -> String {
 #[track_caller]
 fn expect(text: &str, line: usize, column: usize, message: &str, help: &str) {
     let findings = catalog::lint(&[source("c.toml", text)]);
-    let [finding] = &findings[..] else { panic!("one finding wanted for\n{text}\n{findings:#?}") };
-    assert_eq!((finding.line, finding.column), (line, column), "{text}\n{finding}");
-    assert!(finding.message.contains(message), "{text}\n{finding}");
-    assert!(finding.help.contains(help), "{text}\n{finding}");
+    let fits = findings.len() == 1
+        && (findings[0].line, findings[0].column) == (line, column)
+        && findings[0].message.contains(message)
+        && findings[0].help.contains(help);
+    assert!(fits, "wanted {line}:{column} {message} / {help} for\n{text}\n{findings:#?}");
 }
 
 #[test]
@@ -73,7 +77,7 @@ fn a_rule_that_is_wrong_is_told_with_its_place() {
         ("{ count = \"\" }", 11, "`count` is empty", "text"),
         ("{ count = 5 }", 11, "`count` is an integer", "text in quotes"),
         ("{ count = \"k\", by = 0 }", 21, "`by` is 0", "1, -1"),
-        ("{ count = \"k\", by = { feld = \"x\" } }", 23, "no field `feld`", "did you mean `field`?"),
+        ("{ count = \"k\", by = { field = \"x\", scal = 2 } }", 36, "no field `scal`", "did you mean `scale`?"),
         ("{ count = \"k\", retention = \"1d\" }", 28, "known but not in this version yet", "leave it out"),
         ("{ count = \"sg:{a}\" }", 11, "reserved", "word of your own"),
         ("{ count = \"{a}:x\" }", 11, "reserved", "word of your own"),
@@ -89,12 +93,22 @@ fn a_rule_that_is_wrong_is_told_with_its_place() {
         ("{ last = \"m\", of = \"{x}\" }", 20, "`of` is a string", "field = "),
         ("{ member = \"s:{a}\", of = \"{b}\", op = \"ad\" }", 38, "no value `ad`", "did you mean `add`?"),
         ("{ member = \"s:{a}\", of = \"{b}\" }", 1, "a rule needs `op`", "add"),
-        ("{ member = \"s:{a}\", of = \"{b}\", op = \"add\", order = \"time\" }", 53, "known but not", "order = \"log\""),
+        (
+            "{ member = \"s:{a}\", of = \"{b}\", op = \"add\", order = \"time\" }",
+            53,
+            "known but not",
+            "order = \"log\"",
+        ),
         ("{ member = \"s:{c}\", of = \"{b}\", op = \"add\" }", 12, "key has a, which is neither", "race"),
         ("{ forward = \"t\" }", 13, "forwards go round: t -> t", "does not lead back"),
         ("{ forward = \"a b\" }", 13, "`a b` is no topic name", "characters"),
         ("{ forward = \"x.dlq\" }", 13, "dead letter topic", "another topic"),
-        ("{ count = \"k:{a}\" }, { max = \"k:{b}\", of = { field = \"c\" } }", 30, "a max, can be the same key", "another key"),
+        (
+            "{ count = \"k:{a}\" }, { max = \"k:{b}\", of = { field = \"c\" } }",
+            30,
+            "a max, can be the same key",
+            "another key",
+        ),
         ("{ recent = \"k\", of = \"{a}\" }, { recent = \"k\", of = \"{a}\", cap = 5 }", 42, "has cap 5", "same cap"),
     ] {
         let help = if help == "race" { "name {a}" } else { help };
@@ -115,9 +129,23 @@ fn whole_files_that_are_wrong() {
         ("name = \"c\"\n[[topic]]\nname = \"t\"\n".to_owned(), 2, 1, "has no event type", "[[topic.event]]"),
         (format!("name = \"c\"\n{topic}version = \"v1\"\n"), 6, 11, "\"v1\" is no version", "\"1.0\""),
         (format!("name = \"c\"\n{topic}schema = \"x.json\"\n"), 6, 10, "known but not in this version", "required"),
-        (format!("name = \"c\"\n{topic}[[topic.event]]\ntype = \"e\"\nversion = \"1.0.0\"\n"), 7, 8, "already there", "raise"),
+        (
+            format!("name = \"c\"\n{topic}[[topic.event]]\ntype = \"e\"\nversion = \"1.0.0\"\n"),
+            7,
+            8,
+            "already there",
+            "raise",
+        ),
         (format!("name = \"c\"\n{topic}{topic}"), 7, 8, "topic `t` of catalogue `c` is already in", "another name"),
-        (format!("name = \"c\"\n[[topic]]\nname = \"t\"\nshape = [\"bare\"]\n{event}[[topic.event]]\ntype = \"f\"\n"), 4, 10, "which type", "one event type"),
+        (
+            format!(
+                "name = \"c\"\n[[topic]]\nname = \"t\"\nshape = [\"bare\"]\n{event}[[topic.event]]\ntype = \"f\"\n"
+            ),
+            4,
+            10,
+            "which type",
+            "one event type",
+        ),
     ] {
         expect(&text, line, column, message, help);
     }
@@ -135,7 +163,9 @@ fn all_findings_are_told_in_order_and_broken_toml_too() {
 #[test]
 fn forwards_that_go_round_over_two_catalogues_are_refused() {
     let topic = |name: &str, target: &str| {
-        format!("name = \"c{name}\"\n[[topic]]\nname = \"{name}\"\n[[topic.event]]\ntype = \"e\"\nrules = [{{ forward = \"{target}\" }}]\n")
+        format!(
+            "name = \"c{name}\"\n[[topic]]\nname = \"{name}\"\n[[topic.event]]\ntype = \"e\"\nrules = [{{ forward = \"{target}\" }}]\n"
+        )
     };
     let findings = catalog::lint(&[source("1", &topic("a", "b")), source("2", &topic("b", "a"))]);
     let messages: Vec<&str> = findings.iter().map(|finding| &*finding.message).collect();
@@ -146,7 +176,9 @@ fn forwards_that_go_round_over_two_catalogues_are_refused() {
 #[test]
 fn rules_of_two_topics_meet_in_one_key_only_where_both_say_so() {
     let topic = |name: &str, rule: &str| {
-        format!("name = \"{name}\"\n[[topic]]\nname = \"{name}\"\nkey = [\"x\"]\n[[topic.event]]\ntype = \"e\"\nrules = [{{ {rule} }}]\n")
+        format!(
+            "name = \"{name}\"\n[[topic]]\nname = \"{name}\"\nkey = [\"x\"]\n[[topic.event]]\ntype = \"e\"\nrules = [{{ {rule} }}]\n"
+        )
     };
     for (first, second, fault) in [
         ("count = \"k:{x}\"", "count = \"k:{y}\"", Some("not both say that they share it")),
@@ -155,20 +187,32 @@ fn rules_of_two_topics_meet_in_one_key_only_where_both_say_so() {
         ("count = \"k:{x}\"", "count = \"k:{x}:{y}\"", None),
         ("count = \"k:{x}\", shared = true", "max = \"k:total\", of = { field = \"n\" }, shared = true", Some("a max")),
         ("unique = \"k\", of = \"{x}\"", "recent = \"k:2026-01-01\", of = \"{x}\"", Some("a recent")),
-        ("member = \"s:{x}\", of = \"{y}\", op = \"add\", shared = true", "member = \"s:{x}\", of = \"{y}\", op = \"add\", shared = true", Some("race")),
-        ("top = \"s\", of = \"{y}\", shared = true", "top = \"s\", of = \"{y}\", shared = true, retention = \"1d\"", Some("has retention 1d")),
+        (
+            "member = \"s:{x}\", of = \"{y}\", op = \"add\", shared = true",
+            "member = \"s:{x}\", of = \"{y}\", op = \"add\", shared = true",
+            Some("race"),
+        ),
+        (
+            "top = \"s\", of = \"{y}\", shared = true",
+            "top = \"s\", of = \"{y}\", shared = true, retention = \"1d\"",
+            Some("has retention 1d"),
+        ),
     ] {
         let findings = catalog::lint(&[source("1", &topic("a", first)), source("2", &topic("b", second))]);
         match fault {
             None => assert!(findings.is_empty(), "{first} | {second}: {findings:#?}"),
-            Some(words) => assert!(findings.iter().any(|f| f.message.contains(words)), "{first} | {second}: {findings:#?}"),
+            Some(words) => {
+                assert!(findings.iter().any(|f| f.message.contains(words)), "{first} | {second}: {findings:#?}")
+            }
         }
     }
 }
 
 #[test]
 fn what_is_not_said_has_its_default() {
-    let catalog = compile("name = \"c\"\n[[topic]]\nname = \"t\"\n[[topic.event]]\ntype = \"e\"\nrules = [\n{ unique = \"u\", of = \"{a}\" }, { recent = \"r\", of = \"{a}\" }, { top = \"p\", of = \"{a}\" }, { count = \"n\", by = { field = \"m\" } }, { max = \"x\", of = { field = \"m\" } } ]\n");
+    let catalog = compile(
+        "name = \"c\"\n[[topic]]\nname = \"t\"\n[[topic.event]]\ntype = \"e\"\nrules = [\n{ unique = \"u\", of = \"{a}\" }, { recent = \"r\", of = \"{a}\" }, { top = \"p\", of = \"{a}\" }, { count = \"n\", by = { field = \"m\" } }, { max = \"x\", of = { field = \"m\" } } ]\n",
+    );
     let topic = catalog.topic("t").unwrap();
     assert_eq!((topic.partitions, topic.replication, topic.retention_ms), (6, None, 604_800_000));
     assert_eq!((topic.compression, topic.max_retries, topic.priority), (Compression::Gzip, 3, Priority::Normal));
@@ -181,7 +225,10 @@ fn what_is_not_said_has_its_default() {
     assert!(matches!(actions[0], Action::Unique { per_day: true, retention_ms: Some(3_024_000_000), .. }));
     assert!(matches!(actions[1], Action::Recent { cap: 100, .. }));
     let Action::Top { by: Amount::Constant(1), windows, retention_ms: 604_800_000, .. } = actions[2] else { panic!() };
-    assert_eq!(windows.iter().map(|w| (&*w.label, w.length_ms)).collect::<Vec<_>>(), [("1h", 3_600_000), ("1d", 86_400_000)]);
+    assert_eq!(
+        windows.iter().map(|w| (&*w.label, w.length_ms)).collect::<Vec<_>>(),
+        [("1h", 3_600_000), ("1d", 86_400_000)]
+    );
     assert!(matches!(actions[3], Action::Count { by: Amount::Field(field), .. } if field.scale == 2));
     assert!(matches!(actions[4], Action::Max { of, .. } if of.scale == 0));
 }
@@ -227,7 +274,11 @@ fn the_built_in_video_catalogue_does_what_it_is_said_to() {
             IdentityPart::Id => "id",
         });
         let identity = identity.collect::<Vec<_>>().join(" ");
-        lines.push(format!("{} [{}] {identity}", topic.name, topic.key.iter().map(field).collect::<Vec<_>>().join(" ")));
+        lines.push(format!(
+            "{} [{}] {identity}",
+            topic.name,
+            topic.key.iter().map(field).collect::<Vec<_>>().join(" ")
+        ));
         for event in &topic.events {
             let rules: Vec<String> = event.rules.iter().map(|rule| shown(&rule.action)).collect();
             lines.push(format!("  {}: {}", event.name, rules.join("; ")));
@@ -259,9 +310,15 @@ fn the_fingerprint_is_of_what_is_counted_and_of_nothing_else() {
     let rules = "{ count = \"k:{a}\" }, { unique = \"u\", of = \"{b}\" }, { top = \"p\", of = \"{b}\" }";
     let base = of(&with("", rules));
     for same in [
-        with("# a comment\npartitions = 12\nretention = \"1d\"\ncompression = \"lz4\"\nmax_retries = 9\nsensitive = [\"z\"]", rules),
+        with(
+            "# a comment\npartitions = 12\nretention = \"1d\"\ncompression = \"lz4\"\nmax_retries = 9\nsensitive = [\"z\"]",
+            rules,
+        ),
         with("identity = [\"id\"]\ndedupe = { offsets = 262144, window = \"60m\" }", rules),
-        with("", "{ by = 1, count = \"k:{a}\" },\n# why\n{ of = \"{b}\", retention = \"35d\", unique = \"u\" }, { top = \"p\", of = \"{b}\" }"),
+        with(
+            "",
+            "{ by = 1, count = \"k:{a}\" },\n# why\n{ of = \"{b}\", retention = \"35d\", unique = \"u\" }, { top = \"p\", of = \"{b}\" }",
+        ),
         with("", rules).replace("type = \"e\"", "version = \"1.0.0\"\ntype = \"e\""),
     ] {
         assert_eq!(of(&same), base, "{same}");

@@ -77,15 +77,21 @@ fn template_slots(template: &Template) -> impl Iterator<Item = Slot> {
 /// One partition decides about each element of a set: all records of the element have the topic's key.
 fn members(draft: &DraftTopic, findings: &mut Vec<Finding>) {
     let topic = &draft.topic;
-    let names = |slots: &[Slot]| slots.iter().map(|slot| &*topic.fields[usize::from(*slot)]).collect::<Vec<_>>().join(", ");
+    let names =
+        |slots: &[Slot]| slots.iter().map(|slot| &*topic.fields[usize::from(*slot)]).collect::<Vec<_>>().join(", ");
     for (_, rule, places) in draft.rules() {
         let Action::Member { key, of, .. } = &rule.action else { continue };
         let mentioned: BTreeSet<Slot> = template_slots(key).chain(template_slots(of)).collect();
         let missing: Vec<Slot> = topic.key.iter().copied().filter(|slot| !mentioned.contains(slot)).collect();
         let why = "two partitions could then race for one element, and the order of their records is not known";
         if topic.key.is_empty() {
-            let message = format!("topic `{}` has no key, so events of one element of `{key}` lie anywhere: {why}", topic.name);
-            findings.push(Finding::at(&places.place, message, "give the topic a key of fields that `member` or `of` name"));
+            let message =
+                format!("topic `{}` has no key, so events of one element of `{key}` lie anywhere: {why}", topic.name);
+            findings.push(Finding::at(
+                &places.place,
+                message,
+                "give the topic a key of fields that `member` or `of` name",
+            ));
         } else if !missing.is_empty() {
             let missing = names(&missing);
             let message = format!(
@@ -150,12 +156,7 @@ struct Feed<'d> {
 }
 
 /// The keys that a rule feeds, windows and days included.
-fn feeds<'d>(
-    draft: &'d DraftTopic,
-    event: &EventType,
-    action: &'d Action,
-    places: &'d DraftRule,
-) -> Vec<Feed<'d>> {
+fn feeds<'d>(draft: &'d DraftTopic, event: &EventType, action: &'d Action, places: &'d DraftRule) -> Vec<Feed<'d>> {
     let pattern = |template| Pattern::of(template, &draft.topic.name, &event.name);
     let feed = |template, kind, pattern| Feed { draft, places, template, kind, pattern, setting: None };
     match action {
@@ -227,8 +228,10 @@ fn meet(first: &Feed<'_>, second: &Feed<'_>) -> Option<Finding> {
     } else if let (Some((name, one)), Some((_, other))) = (&first.setting, &second.setting)
         && one != other
     {
-        let message =
-            format!("`{}` has {name} {other}, but `{}` ({at}), which can be the same key, has {one}", second.template, first.template);
+        let message = format!(
+            "`{}` has {name} {other}, but `{}` ({at}), which can be the same key, has {one}",
+            second.template, first.template
+        );
         (message, format!("give both the same {name}, or one of them another key"))
     } else if first.kind == "a member" {
         let message = format!(

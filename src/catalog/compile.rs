@@ -2,9 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{
-    check, draft::DraftFile, finding::Finding, fingerprint, plan::Catalog, read_topic,
-};
+use super::{check, draft::DraftFile, finding::Finding, fingerprint, plan::Catalog, read_topic};
 
 /// A catalogue file as text.
 #[derive(Clone, Debug)]

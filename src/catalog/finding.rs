@@ -82,10 +82,17 @@ impl<'a> Lines<'a> {
 /// The known name that is most like `word`, where one is like enough to be meant.
 pub fn nearest<'n>(word: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     const LIKE_ENOUGH: f64 = 0.72;
+    const ONE_SLIP: f64 = 0.95;
     let folded = word.to_lowercase();
+    let likeness = |name: &str| {
+        let name = name.to_lowercase();
+        // Jaro-Winkler sees nothing in a short word with two letters swapped.
+        let slip = name.len() > 2 && strsim::osa_distance(&folded, &name) == 1;
+        strsim::jaro_winkler(&folded, &name).max(if slip { ONE_SLIP } else { 0.0 })
+    };
     known
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(&folded, &name.to_lowercase()), name))
+        .map(|name| (likeness(name), name))
         .filter(|(likeness, _)| *likeness >= LIKE_ENOUGH)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, name)| name)

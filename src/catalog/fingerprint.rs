@@ -92,9 +92,7 @@ fn rule<'t>(topic: &'t Topic, action: &'t Action) -> CanonicalRule<'t> {
             add: *is_add,
             moves: moves.as_ref().map(|moves| &*moves.text),
         },
-        Action::Forward { topic, key } => {
-            CanonicalRule::Forward { topic, key: key.as_ref().map(|key| &*key.text) }
-        }
+        Action::Forward { topic, key } => CanonicalRule::Forward { topic, key: key.as_ref().map(|key| &*key.text) },
     }
 }
 

@@ -35,7 +35,8 @@ pub(super) fn rule<'t>(
     let mut kinds = KINDS.iter().copied().filter(|kind| table.values.get(*kind).is_some());
     let Some(kind) = kinds.next() else {
         let names: Vec<&str> = table.values.keys().map(|key| &**key.get_ref()).collect();
-        let help = names.first().map_or_else(|| format!("known are: {}", KINDS.join(", ")), |name| instead(name, KINDS));
+        let help =
+            names.first().map_or_else(|| format!("known are: {}", KINDS.join(", ")), |name| instead(name, KINDS));
         reader.report(table.at, format!("a rule of no known kind: it has {}", list(&names)), help);
         return None;
     };
@@ -96,7 +97,11 @@ fn unique<'t>(reader: &mut Reader<'t>, table: Table<'t>, fields: &mut Fields) ->
     let of = element(reader, table, "unique", fields);
     let per_day = reader.choice(table, "per", &[("day", true), ("ever", false)], true);
     if !per_day && let Some(found) = reader.value(table, "retention") {
-        reader.report(found.at, "`retention` has no effect with per = \"ever\"", "leave it out, or count per = \"day\"");
+        reader.report(
+            found.at,
+            "`retention` has no effect with per = \"ever\"",
+            "leave it out, or count per = \"day\"",
+        );
     }
     let retention_ms = per_day.then(|| reader.duration_ms(table, "retention", "35d"));
     Some(Action::Unique { key: key?, of: of?, per_day, retention_ms })
@@ -138,7 +143,8 @@ fn windows<'t>(reader: &mut Reader<'t>, table: Table<'t>) -> Vec<Window> {
     for label in labels {
         let whole = label.value.ends_with(['h', 'd']) && !label.value.starts_with('0');
         let Some(length_ms) = parse_ms(label.value).filter(|ms| whole && fits(*ms)) else {
-            let help = "a window is whole hours that divide a day (1h, 2h, 3h, 4h, 6h, 8h, 12h) or whole days (1d to 366d)";
+            let help =
+                "a window is whole hours that divide a day (1h, 2h, 3h, 4h, 6h, 8h, 12h) or whole days (1d to 366d)";
             reader.report(label.at, format!("`windows` cannot have {:?}", label.value), help);
             continue;
         };
@@ -158,7 +164,11 @@ fn member<'t>(reader: &mut Reader<'t>, table: Table<'t>, fields: &mut Fields) ->
     let of = element(reader, table, "member", fields);
     if let Some(order) = reader.text(table, "order") {
         if order.value == "time" {
-            reader.not_yet(order.at, "order = \"time\"", "use order = \"log\" on a topic whose key is in the set's key");
+            reader.not_yet(
+                order.at,
+                "order = \"time\"",
+                "use order = \"log\" on a topic whose key is in the set's key",
+            );
         } else {
             reader.choose(order, "order", &[("log", ())]);
         }

@@ -27,8 +27,21 @@ const MAX_RULES: usize = 1_000;
 
 const FILE_FIELDS: &[&str] = &["name", "topic"];
 const TOPIC_FIELDS: &[&str] = &[
-    "name", "key", "shape", "partitions", "replication", "retention", "compression", "cleanup", "identity", "dedupe",
-    "track", "max_retries", "priority", "sensitive", "event",
+    "name",
+    "key",
+    "shape",
+    "partitions",
+    "replication",
+    "retention",
+    "compression",
+    "cleanup",
+    "identity",
+    "dedupe",
+    "track",
+    "max_retries",
+    "priority",
+    "sensitive",
+    "event",
 ];
 const EVENT_FIELDS: &[&str] = &["type", "version", "required", "schema", "rules"];
 
@@ -137,12 +150,8 @@ const COMPRESSIONS: &[(&str, Compression)] = &[
     ("zstd", Compression::Zstd),
 ];
 
-const PRIORITIES: &[(&str, Priority)] = &[
-    ("critical", Priority::Critical),
-    ("high", Priority::High),
-    ("normal", Priority::Normal),
-    ("low", Priority::Low),
-];
+const PRIORITIES: &[(&str, Priority)] =
+    &[("critical", Priority::Critical), ("high", Priority::High), ("normal", Priority::Normal), ("low", Priority::Low)];
 
 /// The slots of a list of field names.
 fn slots<'t>(reader: &mut Reader<'t>, table: Table<'t>, list: &str, fields: &mut Vec<Box<str>>) -> Vec<Slot> {
@@ -248,11 +257,7 @@ fn events<'t>(
     read.into_iter().unzip()
 }
 
-fn event<'t>(
-    reader: &mut Reader<'t>,
-    table: Table<'t>,
-    fields: &mut Vec<Box<str>>,
-) -> Option<(EventType, DraftEvent)> {
+fn event<'t>(reader: &mut Reader<'t>, table: Table<'t>, fields: &mut Vec<Box<str>>) -> Option<(EventType, DraftEvent)> {
     reader.only(table, EVENT_FIELDS);
     if let Some(schema) = reader.value(table, "schema") {
         reader.not_yet(schema.at, "`schema`", "use the short form, as required = [\"videoId\"]");

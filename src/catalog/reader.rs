@@ -185,7 +185,13 @@ impl<'t> Reader<'t> {
     }
 
     /// A table within a table.
-    pub(super) fn table(&mut self, table: Table<'t>, name: &str, what: &'static str, wanted: &str) -> Option<Table<'t>> {
+    pub(super) fn table(
+        &mut self,
+        table: Table<'t>,
+        name: &str,
+        what: &'static str,
+        wanted: &str,
+    ) -> Option<Table<'t>> {
         let found = self.value(table, name)?;
         match found.value.as_table() {
             Some(values) => Some(Table { values, at: found.at, what }),

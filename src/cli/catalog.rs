@@ -154,11 +154,18 @@ mod tests {
     fn lint_says_where_and_ends_with_1() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("c.toml");
-        std::fs::write(&file, "name = \"c\"\n[[topic]]\nname = \"t\"\npartition = 3\n[[topic.event]]\ntype = \"e\"\n").unwrap();
+        std::fs::write(&file, "name = \"c\"\n[[topic]]\nname = \"t\"\npartition = 3\n[[topic.event]]\ntype = \"e\"\n")
+            .unwrap();
         let lint = |json| output(CatalogAction::Lint(LintArgs { paths: vec![file.clone()], json }), false);
         let (code, text) = lint(false);
         assert_eq!(code, 1);
-        assert!(text.starts_with(&format!("{}:4:1: a topic has no field `partition`\n  help: did you mean `partitions`?", file.display())), "{text}");
+        assert!(
+            text.starts_with(&format!(
+                "{}:4:1: a topic has no field `partition`\n  help: did you mean `partitions`?",
+                file.display()
+            )),
+            "{text}"
+        );
         let findings: Value = serde_json::from_str(&lint(true).1).unwrap();
         assert_eq!((&findings[0]["line"], &findings[0]["column"]), (&json!(4), &json!(1)));
         let (code, text) = output(CatalogAction::Lint(LintArgs { paths: Vec::new(), json: false }), false);

@@ -150,12 +150,8 @@ fn published(topic: &'static str, key: &str, value: &Value, dead: Option<&'stati
 fn bad_event(random: &mut Random) -> Published {
     let (video, user) = (format!("v{}", random.below(300)), format!("u{}", random.below(200)));
     let of = |value: Value, reason| published("video.views", &video, &value, Some(reason));
-    let raw = |value: &[u8], reason| Published {
-        topic: "video.views",
-        key: None,
-        value: value.to_vec(),
-        dead: Some(reason),
-    };
+    let raw =
+        |value: &[u8], reason| Published { topic: "video.views", key: None, value: value.to_vec(), dead: Some(reason) };
     match random.below(14) {
         0 => raw(b"{\"type\":\"video.view\",\"videoId\":", "not-json"),
         1 => raw(b"hello", "not-json"),

@@ -139,7 +139,9 @@ fn decode<'t>(topic: &'t Topic, record: &Record, bytes: &[u8]) -> Result<Event<'
             .or_else(|| only().map(str::to_owned))
             .or_else(|| text(&data, "type"))
             .ok_or("no-shape")?,
-        Shape::Bare => topic.event_type(&topic.name).map(|event| &*event.name).or_else(only).ok_or("no-shape")?.to_owned(),
+        Shape::Bare => {
+            topic.event_type(&topic.name).map(|event| &*event.name).or_else(only).ok_or("no-shape")?.to_owned()
+        }
     };
     let kind = topic.event_type(&name).ok_or("unknown-type")?;
     let (times, id_name) = match shape {
@@ -154,8 +156,11 @@ fn decode<'t>(topic: &'t Topic, record: &Record, bytes: &[u8]) -> Result<Event<'
     Ok(Event { kind, id, own_time_ms, time_ms, data, envelope })
 }
 
+/// The shape, the data and the envelope.
+type Shaped = (Shape, Map<String, Value>, Map<String, Value>);
+
 /// Data and envelope, if the object has the shape.
-fn shaped(shape: Shape, object: &Map<String, Value>) -> Option<(Shape, Map<String, Value>, Map<String, Value>)> {
+fn shaped(shape: Shape, object: &Map<String, Value>) -> Option<Shaped> {
     match shape {
         Shape::Nested => match (object.get("metadata"), object.get("data")) {
             (Some(Value::Object(metadata)), Some(Value::Object(data))) => Some((shape, data.clone(), metadata.clone())),
