@@ -12,6 +12,8 @@
 //! * [`log`]: the `Log` seam, Kafka behind it, and the embedded broker.
 //! * [`store`]: the `Store` seam, Redis and an embedded file behind it.
 //! * [`runtime`]: what drives the core: partition tasks, flusher, publishing, reading.
+//! * [`config`]: settings, from raw text to validated values.
+//! * [`telemetry`]: log lines and metrics.
 //! * [`http`]: the API.
 //! * [`cli`]: one file per command.
 //! * [`app`]: the only place that chooses implementations and wires them.
@@ -19,7 +21,10 @@
 //! `ARCHITECTURE.md` has the journey of a record and the invariants by number.
 
 pub mod catalog;
+pub mod cli;
+pub mod config;
 pub mod core;
 pub mod log;
 pub mod model;
 pub mod store;
+pub mod telemetry;
