@@ -34,14 +34,11 @@ pub fn env_example() -> String {
 
 fn write_setting(text: &mut String, setting: &Setting) {
     let _ = writeln!(text, "# {}", setting.meaning);
-    let _ = writeln!(text, "# {}.", capitalised(&setting.kind.expects()));
+    if !matches!(setting.kind, Kind::Text | Kind::Path) {
+        let _ = writeln!(text, "# Takes {}", setting.kind.expects());
+    }
     let _ = writeln!(text, "#{}={}", setting.name, setting.default.unwrap_or_default());
     if let Some(file) = setting.file_name() {
         let _ = writeln!(text, "#{file}=");
     }
-}
-
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -64,19 +64,18 @@ impl Sources {
         let mut problems = Vec::new();
         let mut figment = Figment::new();
         if let Some(path) = &file {
-            figment = figment.merge(Toml::file_exact(path));
-            if let Err(error) = fs::metadata(path) {
-                problems.push(Problem::new(path.display().to_string(), format!("cannot read the file: {error}")));
+            match read_toml(path) {
+                Ok(text) => figment = figment.merge(Toml::string(&text)),
+                Err(wrong) => problems.push(Problem::new(path.display().to_string(), wrong)),
             }
         }
         let figment = figment.merge(EnvironmentProvider(environment));
         let mut sources = Self { given: BTreeMap::new(), file };
         match figment.data() {
             Ok(profiles) => sources.take(&figment, profiles.into_values().flatten(), &mut problems),
-            Err(errors) => problems.extend(errors.into_iter().map(|error| {
-                let place = sources.file.as_ref().map_or_else(|| ENVIRONMENT.into(), |path| path.display().to_string());
-                Problem::new(place, format!("is not TOML that settings can be read from: {error}"))
-            })),
+            Err(errors) => {
+                problems.extend(errors.into_iter().map(|error| Problem::new("configuration", error.to_string())));
+            }
         }
         (sources, problems)
     }
@@ -160,6 +159,21 @@ fn text_of(setting: &Setting, value: &Value) -> Option<String> {
             .collect::<Option<Vec<_>>>()
             .map(|items| items.join(",")),
         Value::Array(..) | Value::Dict(..) | Value::Empty(..) => None,
+    }
+}
+
+/// The text of the configuration file, once it is known to be TOML.
+///
+/// figment's own error would quote the line, and with it a password that lacks its closing quote.
+fn read_toml(path: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot read the file: {error}"))?;
+    match text.parse::<toml::Table>() {
+        Ok(_) => Ok(text),
+        Err(error) => {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = 1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count();
+            Err(format!("is not TOML: line {line}: {}", error.message()))
+        }
     }
 }
 

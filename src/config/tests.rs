@@ -187,6 +187,9 @@ fn invariant_10_no_secret_in_errors_or_debug() {
     let error =
         refused(&[("REDIS_URL", "redis://:hunter2@r:x"), ("REDIS_PASSWORD", "hunter2"), ("API_KEYS", "hunter2")]);
     assert!(!error.contains("hunter2"), "{error}");
+    let broken = file("port = 1\nredis_password = \"hunter2\n");
+    let error = load(&Environment::new(), Some(broken.path())).expect_err("no TOML").to_string();
+    assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
     let config = loaded(&[("REDIS_URL", "redis://:hunter2@r")]).config;
     assert!(!format!("{config:?} {}", config.mode()).contains("hunter2"));
 }
