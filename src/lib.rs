@@ -18,10 +18,14 @@
 //!
 //! `ARCHITECTURE.md` has the journey of a record and the invariants by number.
 
+pub mod app;
 pub mod catalog;
 pub mod cli;
+pub mod config;
 pub mod core;
+pub mod http;
 pub mod log;
 pub mod model;
 pub mod runtime;
 pub mod store;
+pub mod telemetry;

@@ -1,6 +1,7 @@
 //! The compiled form of catalogues: what the hot path runs.
 //!
 //! Field names are slots (indexes into [`Topic::fields`]) here, templates are parts, durations are milliseconds.
+//! Longer than most files, since it is one set of types that is read as a whole.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 

@@ -1,0 +1,156 @@
+//! The table of all settings. Parsing, `config show`, the hints in errors and `.env.example` are made from it.
+//!
+//! Longer than most files: it is data, one block per setting, and is read by looking a name up.
+
+use super::setting::{Area, Kind, Setting};
+
+/// Longest wait that a setting may ask for, ms.
+const MAX_WAIT_MS: u64 = 600_000;
+/// Largest answer that a setting may ask of a broker, bytes.
+const MAX_FETCH_BYTES: u64 = 1 << 30;
+
+const fn millis(min: u64, max: u64) -> Kind {
+    Kind::Number { min, max, unit: "ms" }
+}
+
+const fn bytes(min: u64, max: u64) -> Kind {
+    Kind::Number { min, max, unit: "bytes" }
+}
+
+const fn count(min: u64, max: u64) -> Kind {
+    Kind::Number { min, max, unit: "" }
+}
+
+macro_rules! settings {
+    ($($area:ident { $($name:ident: $kind:expr, $meaning:literal $(, $($how:ident($($value:literal)?)),+)?;)+ })+) => {
+        $($(
+            #[doc = $meaning]
+            pub static $name: Setting =
+                Setting::new(stringify!($name), Area::$area, $kind, $meaning)$($(.$how($($value)?))+)?;
+        )+)+
+
+        /// Every setting, by area.
+        pub static ALL: &[&Setting] = &[$($(&$name),+),+];
+    };
+}
+
+settings! {
+    Kafka {
+        KAFKA_BROKERS: Kind::Brokers, "Brokers to begin with. Unset: the embedded log.";
+        KAFKA_ENABLED: Kind::Flag, "false runs the embedded log though KAFKA_BROKERS is set. Unset: true where KAFKA_BROKERS is set.";
+        KAFKA_CLIENT_ID: Kind::Text, "The name by which the broker knows this client.", or("streamgauge");
+        KAFKA_CONSUMER_GROUP: Kind::Text, "The counting group. A topic's results in a store belong to one group.", or("streamgauge");
+        KAFKA_AUTO_OFFSET_RESET: Kind::Choice(&["earliest", "latest"]), "Where a group begins on a partition that it never read.", or("earliest");
+        KAFKA_COMPRESSION: Kind::Choice(&["gzip", "none", "snappy", "lz4", "zstd"]), "Compression of published batches, where the catalogue names none for the topic.", or("gzip");
+        KAFKA_LINGER_MS: millis(0, 10_000), "How long a published record waits for others to share its batch.", or("0");
+        KAFKA_BATCH_BYTES: bytes(1_024, 104_857_600), "Size of a published batch at most, before compression. The default fits a broker's default message.max.bytes.", or("1000000");
+        KAFKA_RETRIES: count(0, 1_000), "How often a failed call to the broker is tried again before its caller is told.", or("8");
+        KAFKA_RETRY_BACKOFF_MS: millis(1, 60_000), "Wait before the first such retry; it doubles with each.", or("100");
+        KAFKA_REQUEST_TIMEOUT_MS: millis(1_000, MAX_WAIT_MS), "Deadline of one call to the broker.", or("30000");
+        KAFKA_FETCH_MIN_BYTES: bytes(1, MAX_FETCH_BYTES), "What the broker should have before it answers a fetch; it answers with less after BATCH_TIMEOUT.", or("1");
+        KAFKA_FETCH_MAX_BYTES: bytes(65_536, MAX_FETCH_BYTES), "What is fetched and not yet counted, over all partitions, at most.", or("52428800");
+        KAFKA_FETCH_MAX_PARTITION_BYTES: bytes(4_096, MAX_FETCH_BYTES), "What one fetch takes from one partition at most; a larger record batch still comes whole.", or("1048576");
+        KAFKA_MAX_IN_FLIGHT: count(1, 5), "Published batches under way per partition.", later();
+        KAFKA_SASL_MECHANISM: Kind::Choice(&["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"]), "How to authenticate to the broker.", later();
+        KAFKA_SASL_USERNAME: Kind::Text, "User for SASL.", later();
+        KAFKA_SASL_PASSWORD: Kind::Text, "Password for SASL.", secret(), later();
+        KAFKA_SASL_OAUTH_TOKEN: Kind::Text, "Token for OAUTHBEARER.", secret(), later();
+        KAFKA_TLS_ENABLED: Kind::Flag, "TLS to the broker.", only("false");
+        KAFKA_TLS_CA: Kind::Path, "Certificates that sign the brokers' (PEM).", later();
+        KAFKA_TLS_CERT: Kind::Path, "Client certificate (PEM).", later();
+        KAFKA_TLS_KEY: Kind::Path, "Key of the client certificate (PEM).", later();
+    }
+    Embedded {
+        KAFKA_LISTEN: Kind::Endpoint, "Where the embedded log speaks the Kafka protocol. Loopback only; a free port where this one is taken.", or("127.0.0.1:9092");
+        DATA_DIR: Kind::Path, "Folder of the embedded log and store; one process at a time.", or("./streamgauge-data");
+    }
+    Store {
+        REDIS_URL: Kind::RedisUrl, "The Redis that takes the results. Unset, and REDIS_HOST too: the embedded store.", secret();
+        REDIS_HOST: Kind::Text, "The Redis host, instead of REDIS_URL.";
+        REDIS_PORT: count(1, 65_535), "Port at REDIS_HOST.", or("6379");
+        REDIS_USERNAME: Kind::Text, "ACL user.";
+        REDIS_PASSWORD: Kind::Text, "Password.", secret();
+        REDIS_DB: count(0, 255), "Number of the database at REDIS_HOST.", or("0");
+        REDIS_KEY_PREFIX: Kind::Text, "Goes before every key, so that several deployments can share a Redis.", or("");
+        REDIS_ALLOW_EVICTION: Kind::Flag, "Start though the Redis may evict keys. Counts are lost then.", or("false");
+        STORE_SHARDS: count(1, 16_384), "Into how many parts the results are split.", only("1");
+        DATABASE_URL: Kind::Text, "PostgreSQL for counters:persistent.", secret(), later();
+    }
+    Counting {
+        CATALOG: Kind::List, "The built-in catalogues that run. Unset: video, or none where CATALOG_PATH is set.";
+        CATALOG_PATH: Kind::Path, "A catalogue file of your own, or a folder of them.";
+        TOPICS: Kind::List, "The catalogues' topics that are counted here. Unset: all.";
+        PARTITIONS: Kind::Partitions, "The partitions that are counted here, by hand. Unset: all.";
+        ROLES: Kind::List, "What this process does.", only("publish,count,deliver,console");
+        BATCH_SIZE: count(1, 1_000_000), "Events decoded in one batch at most.", or("10000");
+        BATCH_TIMEOUT: millis(1, 60_000), "How long a fetch waits for data.", or("500");
+        FLUSH_INTERVAL_MS: millis(1, 60_000), "How often results are written to the store.", or("100");
+        COUNTER_FLUSH_INTERVAL: millis(1_000, 86_400_000), "How often totals go to counters:persistent.", later();
+        SESSION_TIMEOUT_MS: millis(1_000, MAX_WAIT_MS), "When a silent member is replaced.", later();
+        HEARTBEAT_INTERVAL_MS: millis(100, MAX_WAIT_MS), "How often a member says that it lives.", later();
+        MIRROR_OFFSETS: Kind::Flag, "Mirror checkpoints to the broker as group offsets.", only("false");
+        TOPICS_AUTO_APPLY: Kind::Flag, "Create the catalogue's missing topics at the start.", or("true");
+        MAX_RETRIES: count(0, 1_000), "Attempts after the first before a delivery fails.", later();
+        RETRY_INITIAL_MS: millis(1, MAX_WAIT_MS), "Wait before the first retry of a delivery.", later();
+        RETRY_FACTOR: Kind::Text, "How that wait grows.", later();
+        RETRY_MAX_DELAY_MS: millis(1, 86_400_000), "Where it stops growing.", later();
+        SUBSCRIPTION: Kind::Tables, "Deliveries over HTTP: [[subscription]] in the file.", later();
+    }
+    Http {
+        PORT: count(0, 65_535), "Port of the API; 0 takes a free one and the log says which.", or("3007");
+        HTTP_ADDR: Kind::Address, "Address of the API. Beyond loopback it needs HTTP_INSECURE=true in this version.", or("127.0.0.1");
+        HTTP_INSECURE: Kind::Flag, "Let the API listen beyond loopback without keys: whoever reaches it may publish and read.", or("false");
+        CORS_ORIGIN: Kind::Origins, "Web origins that browsers may call from. Unset: none.";
+        METRICS_ADDR: Kind::Endpoint, "Serve /metrics, /livez and /readyz alone here too, for probes and scrapers. Unset: not.";
+        HTTP_TLS_CERT: Kind::Path, "Certificate of the API (PEM).", later();
+        HTTP_TLS_KEY: Kind::Path, "Key of that certificate (PEM).", later();
+        API_KEYS: Kind::Text, "Keys that callers must show.", secret(), later();
+    }
+    Running {
+        LOG_LEVEL: Kind::LogFilter, "How much is logged.", or("info");
+        LOG_FORMAT: Kind::Choice(&["json", "text"]), "JSON lines, or text for a terminal.", or("json");
+        SHUTDOWN_TIMEOUT: millis(100, MAX_WAIT_MS), "How long stopping may take to finish and flush.", or("8000");
+        SCHEMA_REGISTRY_URL: Kind::Text, "Confluent Schema Registry.", later();
+        OTEL_EXPORTER_OTLP_ENDPOINT: Kind::Text, "Where traces go.", ignored();
+    }
+}
+
+/// Beginnings of environment names that are ours: an unknown name that begins so is warned about.
+pub const PREFIXES: &[&str] = &[
+    "KAFKA_",
+    "REDIS_",
+    "STORE_",
+    "CATALOG_",
+    "TOPICS_",
+    "BATCH_",
+    "FLUSH_",
+    "COUNTER_",
+    "RETRY_",
+    "MIRROR_",
+    "HTTP_",
+    "CORS_",
+    "METRICS_",
+    "SHUTDOWN_",
+    "LOG_LEVEL_",
+    "LOG_FORMAT_",
+    "SESSION_TIMEOUT_",
+    "HEARTBEAT_",
+];
+
+/// Names that begin like ours and belong to others: the proxy of HTTP clients.
+pub const FOREIGN: &[&str] = &["HTTP_PROXY"];
+
+/// The setting of this name, in upper case.
+pub fn find(name: &str) -> Option<&'static Setting> {
+    ALL.iter().find(|setting| setting.name == name).copied()
+}
+
+/// The known name nearest to `name`, when it is near enough to have been meant.
+pub fn nearest(name: &str) -> Option<&'static str> {
+    const NEAR: f64 = 0.8;
+    ALL.iter()
+        .map(|setting| (strsim::normalized_damerau_levenshtein(setting.name, name), setting.name))
+        .filter(|(likeness, _)| *likeness >= NEAR)
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .map(|(_, name)| name)
+}

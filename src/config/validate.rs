@@ -1,0 +1,270 @@
+//! From settings as given to a [`Config`]: values first, then the relations among them.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::catalog::plan::Compression;
+
+use super::{
+    partitions,
+    reader::Reader,
+    redis_url::{self, RedisUrl},
+    secret::Secret,
+    setting::{Setting, State},
+    table::{self as t},
+    types::{
+        Config, CountingConfig, HttpConfig, KafkaConfig, LogChoice, LogFormat, OffsetReset, RedisConfig, RunningConfig,
+        StoreChoice, collide,
+    },
+};
+
+/// The catalogue that runs where nothing else is asked for.
+const DEFAULT_CATALOG: &str = "video";
+
+/// Reads everything; what is wrong stands in `reader.problems` afterwards, what is odd in `warnings`.
+pub fn validate(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> Config {
+    refuse_what_comes_later(reader, warnings);
+    let config = Config {
+        log: log(reader, warnings),
+        kafka: kafka(reader),
+        store: store(reader, warnings),
+        data_dir: PathBuf::from(reader.text(&t::DATA_DIR).unwrap_or_default()),
+        counting: counting(reader),
+        http: http(reader),
+        running: running(reader),
+    };
+    relations(reader, &config);
+    config
+}
+
+fn refuse_what_comes_later(reader: &mut Reader<'_>, warnings: &mut Vec<String>) {
+    for setting in t::ALL {
+        if !reader.is_given(setting) {
+            continue;
+        }
+        match setting.state {
+            State::Works => {}
+            State::Ignored => warnings.push(format!("{} is set; this version does not do it yet", setting.name)),
+            State::Later(Some(only)) if same_words(reader.text(setting).unwrap_or_default(), only) => {}
+            State::Later(Some(only)) => {
+                reader.refuse(setting, format!("is not done by this version; leave it out, or write {only}"));
+            }
+            State::Later(None) => reader.refuse(setting, "is known but not done by this version; leave it out"),
+        }
+    }
+}
+
+/// Equal as lists in any order.
+fn same_words(one: &str, other: &str) -> bool {
+    let words = |text: &str| {
+        let mut words: Vec<String> = text.split(',').map(|word| word.trim().to_ascii_lowercase()).collect();
+        words.sort();
+        words
+    };
+    words(one) == words(other)
+}
+
+fn millis(reader: &mut Reader<'_>, setting: &Setting) -> Duration {
+    Duration::from_millis(reader.number(setting))
+}
+
+fn log(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> LogChoice {
+    let brokers = reader.brokers(&t::KAFKA_BROKERS);
+    let enabled = reader.flag(&t::KAFKA_ENABLED);
+    let listen = reader.endpoint(&t::KAFKA_LISTEN).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+    if !listen.ip().is_loopback() {
+        reader.refuse(
+            &t::KAFKA_LISTEN,
+            "must be loopback, such as 127.0.0.1:9092: the embedded log has no authentication",
+        );
+    }
+    if enabled == Some(true) && brokers.is_empty() {
+        reader.refuse(&t::KAFKA_ENABLED, "needs KAFKA_BROKERS, such as localhost:9092");
+    }
+    if brokers.is_empty() || enabled == Some(false) {
+        return LogChoice::Embedded { listen };
+    }
+    if reader.is_given(&t::KAFKA_LISTEN) {
+        warnings.push("KAFKA_LISTEN does nothing while KAFKA_BROKERS is set: the log is Kafka".into());
+    }
+    LogChoice::Kafka { brokers }
+}
+
+fn kafka(reader: &mut Reader<'_>) -> KafkaConfig {
+    let group = reader.text(&t::KAFKA_CONSUMER_GROUP).unwrap_or_default().trim().to_owned();
+    let compressions = [
+        ("none", Compression::None),
+        ("snappy", Compression::Snappy),
+        ("lz4", Compression::Lz4),
+        ("zstd", Compression::Zstd),
+    ];
+    KafkaConfig {
+        client_id: reader.text(&t::KAFKA_CLIENT_ID).unwrap_or_default().to_owned(),
+        group,
+        offset_reset: reader.choice(
+            &t::KAFKA_AUTO_OFFSET_RESET,
+            ("earliest", OffsetReset::Earliest),
+            &[("latest", OffsetReset::Latest)],
+        ),
+        compression: reader.choice(&t::KAFKA_COMPRESSION, ("gzip", Compression::Gzip), &compressions),
+        linger: millis(reader, &t::KAFKA_LINGER_MS),
+        batch_bytes: reader.number(&t::KAFKA_BATCH_BYTES),
+        retries: reader.number(&t::KAFKA_RETRIES),
+        retry_backoff: millis(reader, &t::KAFKA_RETRY_BACKOFF_MS),
+        request_timeout: millis(reader, &t::KAFKA_REQUEST_TIMEOUT_MS),
+        fetch_min_bytes: reader.number(&t::KAFKA_FETCH_MIN_BYTES),
+        fetch_max_bytes: reader.number(&t::KAFKA_FETCH_MAX_BYTES),
+        fetch_max_partition_bytes: reader.number(&t::KAFKA_FETCH_MAX_PARTITION_BYTES),
+    }
+}
+
+fn store(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> StoreChoice {
+    let port = reader.number(&t::REDIS_PORT);
+    let database = reader.number(&t::REDIS_DB);
+    let allow_eviction = reader.flag(&t::REDIS_ALLOW_EVICTION).unwrap_or(false);
+    let username = reader.text(&t::REDIS_USERNAME).map(str::to_owned);
+    let password = reader.text(&t::REDIS_PASSWORD).map(Secret::new);
+    let host = reader.text(&t::REDIS_HOST).map(|host| host.trim().to_owned());
+    let url = reader.text(&t::REDIS_URL).map(|text| redis_url::parse(text.trim()));
+    let place = match (url, host) {
+        (Some(Ok(url)), _) => {
+            one_way_only(reader, &url);
+            RedisUrl { username: url.username.or(username), password: url.password.or(password), ..url }
+        }
+        (None, Some(host)) => RedisUrl { host, port, username, password, database },
+        (Some(Err(wrong)), _) => {
+            reader.refuse(&t::REDIS_URL, wrong);
+            return StoreChoice::Embedded;
+        }
+        (None, None) => {
+            let idle = [&t::REDIS_PORT, &t::REDIS_USERNAME, &t::REDIS_PASSWORD, &t::REDIS_DB, &t::REDIS_KEY_PREFIX];
+            for setting in idle.into_iter().filter(|setting| reader.is_given(setting)) {
+                let name = setting.name;
+                warnings.push(format!(
+                    "{name} does nothing: neither REDIS_URL nor REDIS_HOST is set, so the store is embedded"
+                ));
+            }
+            return StoreChoice::Embedded;
+        }
+    };
+    StoreChoice::Redis(RedisConfig {
+        host: place.host,
+        port: place.port,
+        username: place.username,
+        password: place.password,
+        database: place.database,
+        key_prefix: reader.text(&t::REDIS_KEY_PREFIX).unwrap_or_default().to_owned(),
+        allow_eviction,
+    })
+}
+
+/// Settings that say again what the URL says.
+fn one_way_only(reader: &mut Reader<'_>, url: &RedisUrl) {
+    let doubled = [
+        (&t::REDIS_HOST, true),
+        (&t::REDIS_PORT, true),
+        (&t::REDIS_DB, true),
+        (&t::REDIS_USERNAME, url.username.is_some()),
+        (&t::REDIS_PASSWORD, url.password.is_some()),
+    ];
+    for (setting, said) in doubled {
+        if said && reader.is_given(setting) {
+            reader.refuse(setting, "is given together with REDIS_URL, which says it already; leave one of them out");
+        }
+    }
+}
+
+fn counting(reader: &mut Reader<'_>) -> CountingConfig {
+    let catalog_path = reader.text(&t::CATALOG_PATH).map(PathBuf::from);
+    let catalogs = match reader.list(&t::CATALOG) {
+        Some(names) => names,
+        None if catalog_path.is_some() => Vec::new(),
+        None => vec![DEFAULT_CATALOG.into()],
+    };
+    let partitions = match reader.text(&t::PARTITIONS).map(partitions::parse).transpose() {
+        Ok(partitions) => partitions,
+        Err(wrong) => {
+            reader.refuse(&t::PARTITIONS, wrong);
+            None
+        }
+    };
+    CountingConfig {
+        catalogs,
+        catalog_path,
+        topics: reader.list(&t::TOPICS),
+        partitions,
+        batch_size: reader.number(&t::BATCH_SIZE),
+        batch_timeout: millis(reader, &t::BATCH_TIMEOUT),
+        flush_interval: millis(reader, &t::FLUSH_INTERVAL_MS),
+        topics_auto_apply: reader.flag(&t::TOPICS_AUTO_APPLY).unwrap_or(true),
+    }
+}
+
+fn http(reader: &mut Reader<'_>) -> HttpConfig {
+    let listen = SocketAddr::new(reader.address(&t::HTTP_ADDR), reader.number(&t::PORT));
+    let insecure = reader.flag(&t::HTTP_INSECURE).unwrap_or(false);
+    if !listen.ip().is_loopback() && !insecure {
+        reader.refuse(
+            &t::HTTP_ADDR,
+            "is reachable from other machines, and this version has no API keys; use 127.0.0.1, or set HTTP_INSECURE=true",
+        );
+    }
+    HttpConfig {
+        listen,
+        cors_origins: reader.origins(&t::CORS_ORIGIN),
+        metrics_listen: reader.endpoint(&t::METRICS_ADDR),
+    }
+}
+
+fn running(reader: &mut Reader<'_>) -> RunningConfig {
+    let log_level = reader.text(&t::LOG_LEVEL).unwrap_or_default().trim().to_owned();
+    if EnvFilter::try_new(&log_level).is_err() {
+        reader.refuse(&t::LOG_LEVEL, format!("must be {}", t::LOG_LEVEL.kind.expects()));
+    }
+    RunningConfig {
+        log_level,
+        log_format: reader.choice(&t::LOG_FORMAT, ("json", LogFormat::Json), &[("text", LogFormat::Text)]),
+        shutdown_timeout: millis(reader, &t::SHUTDOWN_TIMEOUT),
+    }
+}
+
+/// What must hold among settings.
+fn relations(reader: &mut Reader<'_>, config: &Config) {
+    let kafka = &config.kafka;
+    if !reader.problems.is_empty() {
+        return; // The values they would be judged by are stand-ins.
+    }
+    if kafka.group.is_empty() {
+        reader.refuse(&t::KAFKA_CONSUMER_GROUP, "must name the group that the results belong to");
+    }
+    if config.counting.catalogs.is_empty() && config.counting.catalog_path.is_none() {
+        reader.refuse(&t::CATALOG, "names no catalogue, and CATALOG_PATH is not set; video would be right");
+    }
+    if i64::from(kafka.fetch_max_partition_bytes) > i64::try_from(kafka.fetch_max_bytes).unwrap_or(i64::MAX) {
+        reader.refuse(&t::KAFKA_FETCH_MAX_PARTITION_BYTES, "must not exceed KAFKA_FETCH_MAX_BYTES");
+    }
+    if kafka.fetch_min_bytes > kafka.fetch_max_partition_bytes {
+        reader.refuse(&t::KAFKA_FETCH_MIN_BYTES, "must not exceed KAFKA_FETCH_MAX_PARTITION_BYTES");
+    }
+    if config.counting.batch_timeout >= kafka.request_timeout {
+        reader.refuse(&t::BATCH_TIMEOUT, "must be below KAFKA_REQUEST_TIMEOUT_MS, or every quiet fetch would time out");
+    }
+    if config.counting.flush_interval >= config.running.shutdown_timeout {
+        reader.refuse(&t::FLUSH_INTERVAL_MS, "must be below SHUTDOWN_TIMEOUT");
+    }
+    if let (Some(topics), Some(partitions)) = (&config.counting.topics, &config.counting.partitions)
+        && let Some(topic) = partitions.keys().find(|topic| !topics.contains(topic))
+    {
+        reader.refuse(&t::PARTITIONS, format!("names {topic}, which TOPICS leaves out"));
+    }
+    if config.http.metrics_listen.is_some_and(|metrics| collide(metrics, config.http.listen)) {
+        reader.refuse(&t::METRICS_ADDR, "is where the API listens (HTTP_ADDR, PORT); take another port");
+    }
+    if let LogChoice::Embedded { listen } = config.log {
+        let taken = [Some(config.http.listen), config.http.metrics_listen];
+        if taken.into_iter().flatten().any(|other| collide(other, listen)) {
+            reader.refuse(&t::KAFKA_LISTEN, "is where the API or METRICS_ADDR listens; take another port");
+        }
+    }
+}
