@@ -15,6 +15,10 @@ use crate::model::{
     Answer, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
 };
 
+/// Greatest sum, either way, that an element of a `top` window can have: 2^53. Redis keeps scores as doubles, which are no
+/// longer exact beyond it; both implementations refuse such a section with [`crate::model::RefusalReason::Overflow`].
+pub const TOP_SUM_MAX: i64 = 1 << 53;
+
 /// A store of results.
 ///
 /// Invariant 1: no delta without its offsets. [`Store::apply`] is the only way in which results change, and it changes a

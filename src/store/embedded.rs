@@ -1,1 +1,0 @@
-//! `Store` in a file, through redb.

@@ -1,0 +1,93 @@
+//! The tables of the file. Collections have one row per element, so that a flush touches only what it changes.
+
+use redb::{Database, Table, TableDefinition, WriteTransaction};
+
+use crate::model::TopicPartition;
+
+/// An expiry that never comes.
+pub(super) const NEVER: i64 = i64::MAX;
+
+/// Name to number: counts, highest, latest, counters that members move.
+pub(super) const COUNTERS: TableDefinition<&str, i64> = TableDefinition::new("counters");
+/// Name to the (time in ms, origin) that the number of a `last` belongs to.
+pub(super) const LAST: TableDefinition<&str, (i64, &str)> = TableDefinition::new("last");
+/// Name to (expiry in ms, registers).
+pub(super) const UNIQUES: TableDefinition<&str, (i64, &[u8])> = TableDefinition::new("uniques");
+/// (Name, time in ms, origin and element).
+pub(super) const RECENTS: TableDefinition<(&str, i64, &str), ()> = TableDefinition::new("recents");
+/// Name to its number of rows in [`RECENTS`].
+pub(super) const RECENT_SIZES: TableDefinition<&str, u64> = TableDefinition::new("recent_sizes");
+/// (Name of a window, element) to sum.
+pub(super) const TOPS: TableDefinition<(&str, &str), i64> = TableDefinition::new("tops");
+/// Name of a window to its expiry in ms. A window without a row here does not exist.
+pub(super) const TOP_EXPIRIES: TableDefinition<&str, i64> = TableDefinition::new("top_expiries");
+/// (Name, element).
+pub(super) const MEMBERS: TableDefinition<(&str, &str), ()> = TableDefinition::new("members");
+/// Name to (expiry in ms, content).
+pub(super) const DOCUMENTS: TableDefinition<&str, (i64, &[u8])> = TableDefinition::new("documents");
+/// What expires when: (expiry in ms, table, name).
+pub(super) const EXPIRIES: TableDefinition<(i64, &str, &str), ()> = TableDefinition::new("expiries");
+/// Partition to checkpoint.
+pub(super) const CHECKPOINTS: TableDefinition<&str, &str> = TableDefinition::new("checkpoints");
+/// Partition to the group's first offset.
+pub(super) const ORIGINS: TableDefinition<&str, i64> = TableDefinition::new("origins");
+/// `topic:partition:from` to the end of a gap.
+pub(super) const GAPS: TableDefinition<&str, i64> = TableDefinition::new("gaps");
+/// Owners of topics, and what the log says of itself.
+pub(super) const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
+
+/// Field of [`META`] for the group that counts a topic.
+pub(super) fn group_field(topic: &str) -> String {
+    format!("group:{topic}")
+}
+
+/// Field of [`META`] for a part of what the log says of itself.
+pub(super) fn identity_field(partition: &TopicPartition, part: &str) -> String {
+    format!("log:{partition}:{part}")
+}
+
+/// The tables that sections and documents change.
+pub(super) struct Tables<'t> {
+    pub(super) counters: Table<'t, &'static str, i64>,
+    pub(super) last: Table<'t, &'static str, (i64, &'static str)>,
+    pub(super) uniques: Table<'t, &'static str, (i64, &'static [u8])>,
+    pub(super) recents: Table<'t, (&'static str, i64, &'static str), ()>,
+    pub(super) recent_sizes: Table<'t, &'static str, u64>,
+    pub(super) tops: Table<'t, (&'static str, &'static str), i64>,
+    pub(super) top_expiries: Table<'t, &'static str, i64>,
+    pub(super) members: Table<'t, (&'static str, &'static str), ()>,
+    pub(super) documents: Table<'t, &'static str, (i64, &'static [u8])>,
+    pub(super) expiries: Table<'t, (i64, &'static str, &'static str), ()>,
+    pub(super) checkpoints: Table<'t, &'static str, &'static str>,
+    pub(super) gaps: Table<'t, &'static str, i64>,
+    pub(super) meta: Table<'t, &'static str, &'static str>,
+}
+
+impl<'t> Tables<'t> {
+    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            counters: transaction.open_table(COUNTERS)?,
+            last: transaction.open_table(LAST)?,
+            uniques: transaction.open_table(UNIQUES)?,
+            recents: transaction.open_table(RECENTS)?,
+            recent_sizes: transaction.open_table(RECENT_SIZES)?,
+            tops: transaction.open_table(TOPS)?,
+            top_expiries: transaction.open_table(TOP_EXPIRIES)?,
+            members: transaction.open_table(MEMBERS)?,
+            documents: transaction.open_table(DOCUMENTS)?,
+            expiries: transaction.open_table(EXPIRIES)?,
+            checkpoints: transaction.open_table(CHECKPOINTS)?,
+            gaps: transaction.open_table(GAPS)?,
+            meta: transaction.open_table(META)?,
+        })
+    }
+}
+
+/// Makes every table, so that a reader finds them all.
+pub(super) fn create(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    drop(Tables::open(&transaction)?);
+    transaction.open_table(ORIGINS)?;
+    transaction.commit()?;
+    Ok(())
+}

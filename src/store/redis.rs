@@ -1,1 +1,0 @@
-//! `Store` in Redis, through fred.

@@ -1,0 +1,209 @@
+//! Connections: a few, made when they are needed, dropped at the first doubt.
+//!
+//! The client's own reconnection is off. fred 10.1 can miss that a connection is dead (its issues 307 and 363), so a call
+//! that gets no answer in time ends its connection, and the next call makes a new one.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use fred::{
+    clients::Client,
+    error::{Error, ErrorKind},
+    interfaces::ClientLike,
+    types::{
+        ClusterHash, ConnectHandle, CustomCommand, Value,
+        config::{Config, ConnectionConfig, ServerConfig},
+    },
+};
+
+use super::{
+    RedisOptions,
+    failure::{ends_connection, server_code, store_error},
+    options::Password,
+};
+use crate::store::StoreError;
+
+/// Longest wait for a connection, sign-in included.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+/// After a failed connection, no other is tried for this long, doubled with each failure up to [`RETRY_MAX`].
+const RETRY_INITIAL: Duration = Duration::from_millis(50);
+/// Longest pause between two tries to connect.
+const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Connections per purpose.
+const LANES_PER_PURPOSE: usize = 2;
+
+/// What a connection is used for: a read must not wait behind a long flush on the same connection.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose {
+    /// Sections and other writes.
+    Write = 0,
+    /// Reads.
+    Read = 1,
+}
+
+/// A command and its arguments.
+pub(super) struct Call {
+    pub(super) name: &'static str,
+    pub(super) args: Vec<Value>,
+}
+
+impl Call {
+    pub(super) fn new(name: &'static str, args: impl IntoIterator<Item = impl Into<Value>>) -> Self {
+        Self { name, args: args.into_iter().map(Into::into).collect() }
+    }
+}
+
+struct Connection {
+    client: Client,
+    task: ConnectHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[derive(Default)]
+struct Gate {
+    closed: Option<(Instant, Duration, StoreError)>,
+}
+
+type Lane = tokio::sync::Mutex<Option<Arc<Connection>>>;
+
+/// The connections of one store.
+pub(super) struct Lanes {
+    config: Config,
+    connection: ConnectionConfig,
+    address: String,
+    lanes: [Lane; 2 * LANES_PER_PURPOSE],
+    turn: AtomicUsize,
+    gate: Mutex<Gate>,
+}
+
+impl Lanes {
+    pub(super) fn new(options: &RedisOptions) -> Self {
+        let config = Config {
+            server: ServerConfig::new_centralized(options.host.as_str(), options.port),
+            username: options.username.clone(),
+            password: options.password.as_ref().map(|password| Password::expose(password).to_owned()),
+            database: Some(options.db),
+            fail_fast: true,
+            ..Config::default()
+        };
+        let mut connection = ConnectionConfig {
+            connection_timeout: CONNECT_DEADLINE,
+            internal_command_timeout: CONNECT_DEADLINE,
+            max_command_attempts: 1,
+            ..ConnectionConfig::default()
+        };
+        connection.tcp.nodelay = Some(true);
+        Self {
+            config,
+            connection,
+            address: options.address(),
+            lanes: Default::default(),
+            turn: AtomicUsize::new(0),
+            gate: Mutex::default(),
+        }
+    }
+
+    /// Runs commands in order over one connection. A server's error is the answer to its command; anything else ends the
+    /// connection and is the error of the whole.
+    pub(super) async fn run(
+        &self,
+        purpose: Purpose,
+        doing: &str,
+        calls: Vec<Call>,
+        deadline: Duration,
+    ) -> Result<Vec<Result<Value, Error>>, StoreError> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % LANES_PER_PURPOSE;
+        let lane = &self.lanes[purpose as usize * LANES_PER_PURPOSE + turn];
+        let connection = self.connection(lane, doing).await?;
+        let asked = calls.len();
+        let answers = match tokio::time::timeout(deadline, send(&connection.client, calls)).await {
+            Ok(answers) => answers,
+            Err(_) => vec![Err(Error::new(ErrorKind::Timeout, format!("no answer within {} s", deadline.as_secs())))],
+        };
+        let failure = answers.iter().find_map(|answer| answer.as_ref().err().filter(|error| ends_connection(error)));
+        if let Some(error) = failure {
+            discard(lane, &connection).await;
+            if server_code(error).is_none() {
+                return Err(self.named(store_error(doing, error)));
+            }
+        }
+        if answers.len() != asked {
+            discard(lane, &connection).await;
+            let reason = format!("{} of {asked} answers came", answers.len());
+            return Err(self.named(StoreError::Unavailable { doing: doing.to_owned(), reason }));
+        }
+        Ok(answers)
+    }
+
+    async fn connection(&self, lane: &Lane, doing: &str) -> Result<Arc<Connection>, StoreError> {
+        let mut slot = lane.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|connection| connection.client.is_connected()) {
+            return Ok(connection.clone());
+        }
+        *slot = None;
+        if let Some((until, _, error)) = &self.gate.lock().unwrap_or_else(PoisonError::into_inner).closed
+            && Instant::now() < *until
+        {
+            return Err(error.clone());
+        }
+        let client = Client::new(self.config.clone(), None, Some(self.connection.clone()), None);
+        let made = match tokio::time::timeout(CONNECT_DEADLINE, client.init()).await {
+            Ok(made) => made,
+            Err(_) => Err(Error::new(ErrorKind::Timeout, "no connection in time")),
+        };
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        match made {
+            Ok(task) => {
+                gate.closed = None;
+                let connection = Arc::new(Connection { client, task });
+                *slot = Some(connection.clone());
+                Ok(connection)
+            }
+            Err(error) => {
+                let error = self.named(store_error(doing, &error));
+                let pause = gate.closed.take().map_or(RETRY_INITIAL, |(_, pause, _)| (pause * 2).min(RETRY_MAX));
+                gate.closed = Some((Instant::now() + pause, pause, error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Says which server it was.
+    fn named(&self, error: StoreError) -> StoreError {
+        let at = |doing: String| format!("{doing} (Redis at {})", self.address);
+        match error {
+            StoreError::Unavailable { doing, reason } => StoreError::Unavailable { doing: at(doing), reason },
+            StoreError::Refused { doing, reason } => StoreError::Refused { doing: at(doing), reason },
+            other => other,
+        }
+    }
+}
+
+async fn discard(lane: &Lane, connection: &Arc<Connection>) {
+    let mut slot = lane.lock().await;
+    // Another call may have put a new connection there meanwhile.
+    if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
+        *slot = None;
+    }
+}
+
+async fn send(client: &Client, calls: Vec<Call>) -> Vec<Result<Value, Error>> {
+    let pipeline = client.pipeline();
+    for call in calls {
+        let command = CustomCommand::new_static(call.name, ClusterHash::FirstKey, false);
+        if let Err(error) = pipeline.custom::<(), Value>(command, call.args).await {
+            return vec![Err(error)];
+        }
+    }
+    pipeline.try_all().await
+}
