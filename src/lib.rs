@@ -19,11 +19,9 @@
 //! `ARCHITECTURE.md` has the journey of a record and the invariants by number.
 
 pub mod catalog;
-
 pub mod cli;
 pub mod core;
 pub mod http;
-
 pub mod log;
 pub mod model;
 pub mod runtime;

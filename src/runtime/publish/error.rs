@@ -104,7 +104,9 @@ impl PublishError {
     pub(super) fn from_send(topic: &str, size_bytes: usize, error: SendError) -> Self {
         match error {
             SendError::TooLarge => Self::TooLarge { topic: topic.to_owned(), size_bytes },
-            SendError::Invalid(reason) => Self::Refused(format!("topic {topic}: the broker refused the record: {reason}")),
+            SendError::Invalid(reason) => {
+                Self::Refused(format!("topic {topic}: the broker refused the record: {reason}"))
+            }
             SendError::Full => Self::Full,
             // Topics are created at start and may be a moment late; an operator sees the reason in the answer.
             SendError::UnknownTopic => Self::Unavailable(format!(

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use serde_json::value::RawValue;
 
-pub use error::{PublishError, SendError};
 pub(crate) use error::nearest;
+pub use error::{PublishError, SendError};
 use fields::Fields;
 
 use crate::{
