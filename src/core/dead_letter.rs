@@ -4,10 +4,9 @@
 //! `dlq-original-length` says how long the original was; any other value stays as it is, and so does an object that is
 //! followed by white space, since its end could not be told afterwards. The headers tell the error in every case.
 
-use serde::Serialize;
-use serde::de::IgnoredAny;
+use serde::{Serialize, de::IgnoredAny};
 
-use super::reason::Reason;
+use super::{reason::Reason, time};
 use crate::{log::OutRecord, model::TopicPartition};
 
 /// Every header of ours begins so.
@@ -57,7 +56,7 @@ impl DeadLetter<'_> {
     /// The record for the dead letter topic.
     pub fn record(&self) -> OutRecord {
         let message = self.message();
-        let at = rfc3339(self.attempted_at_ms);
+        let at = time::rfc3339(self.attempted_at_ms);
         let mut headers = self.headers(&message, &at);
         let value = self.record.value.as_ref().map(|value| match self.with_error(value, &message, &at) {
             Some(longer) => {
@@ -77,7 +76,7 @@ impl DeadLetter<'_> {
         let size: usize = self.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         let mut headers = if size <= MAX_KEPT_BYTES { self.record.headers.clone() } else { Vec::new() };
         headers.retain(|(name, _)| !name.starts_with(PREFIX));
-        headers.extend(self.headers(&self.message(), &rfc3339(self.attempted_at_ms)));
+        headers.extend(self.headers(&self.message(), &time::rfc3339(self.attempted_at_ms)));
         headers.push((TRUNCATED_HEADER.to_owned(), b"true".to_vec()));
         let key = self.record.key.clone().filter(|key| key.len() <= MAX_KEPT_BYTES);
         OutRecord { key, value: None, headers, timestamp_ms: self.record.timestamp_ms }
@@ -141,12 +140,6 @@ pub fn original_value<'a>(value: &'a [u8], headers: &[(String, Vec<u8>)]) -> Opt
     let mut original = value.get(..length.checked_sub(1)?)?.to_vec();
     original.push(b'}');
     Some(original.into())
-}
-
-fn rfc3339(time_ms: i64) -> String {
-    chrono::DateTime::from_timestamp_millis(time_ms)
-        .unwrap_or_default()
-        .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
 #[cfg(test)]

@@ -97,12 +97,7 @@ impl Beat {
 impl Health {
     /// A process without parts, which accepts.
     pub fn new(now: Instant) -> Self {
-        Self {
-            started: now,
-            draining: AtomicBool::new(false),
-            parts: Mutex::default(),
-            loops: Mutex::default(),
-        }
+        Self { started: now, draining: AtomicBool::new(false), parts: Mutex::default(), loops: Mutex::default() }
     }
 
     /// Adds a part that is down until it says otherwise. Where it is `needed_to_accept`, the process is not ready while the

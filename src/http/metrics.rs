@@ -1,0 +1,78 @@
+//! Metrics of the API. Handles are kept: a request looks none up by its labels.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use axum::http::{Method, StatusCode};
+use metrics::{Counter, Histogram, counter, histogram};
+
+use crate::catalog::plan::Catalog;
+
+const REQUESTS: &str = "streamgauge_http_requests_total";
+const DURATION: &str = "streamgauge_http_request_duration_seconds";
+const PUBLISHED: &str = "streamgauge_published_total";
+const PUBLISH_FAILURES: &str = "streamgauge_publish_failures_total";
+
+/// Most kept handles; what goes beyond it is looked up each time. Routes, methods and statuses are few.
+const MAX_HANDLES: usize = 1_024;
+
+type Answered = (Box<str>, Method, StatusCode);
+
+/// Counts requests and published events.
+pub(super) struct HttpMetrics {
+    answered: RwLock<HashMap<Answered, (Counter, Histogram)>>,
+    published: HashMap<Arc<str>, Counter>,
+}
+
+impl HttpMetrics {
+    pub(super) fn new(catalog: &Catalog) -> Self {
+        let counters = catalog
+            .topics
+            .iter()
+            .map(|topic| (topic.name.clone(), counter!(PUBLISHED, "topic" => topic.name.to_string())));
+        Self { answered: RwLock::default(), published: counters.collect() }
+    }
+
+    /// Counts an answered request. `route` is the template of the path, never the path itself.
+    pub(super) fn answered(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
+        // Other methods are made up by the caller and would be labels without end: they all count as one.
+        let method = if is_standard(method) { method.clone() } else { Method::TRACE };
+        let wanted = (Box::from(route), method, status);
+        let known = self.answered.read().unwrap_or_else(PoisonError::into_inner).get(&wanted).cloned();
+        let (requests, duration) = known.unwrap_or_else(|| self.handles(wanted));
+        requests.increment(1);
+        duration.record(took.as_secs_f64());
+    }
+
+    fn handles(&self, answered: Answered) -> (Counter, Histogram) {
+        let (route, method, status) = &answered;
+        let labels =
+            [("route", route.to_string()), ("method", method.to_string()), ("status", status.as_str().to_owned())];
+        let handles = (counter!(REQUESTS, &labels), histogram!(DURATION, "route" => route.to_string()));
+        let mut known = self.answered.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < MAX_HANDLES {
+            known.insert(answered, handles.clone());
+        }
+        handles
+    }
+
+    pub(super) fn published(&self, topic: &str) {
+        if let Some(counter) = self.published.get(topic) {
+            counter.increment(1);
+        }
+    }
+
+    /// Counts an event that was not published. A topic that no catalogue has is no label.
+    pub(super) fn publish_failed(&self, topic: &str, reason: &'static str) {
+        let topic = if self.published.contains_key(topic) { topic } else { "unknown" };
+        counter!(PUBLISH_FAILURES, "topic" => topic.to_owned(), "reason" => reason).increment(1);
+    }
+}
+
+fn is_standard(method: &Method) -> bool {
+    [Method::GET, Method::POST, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::PATCH]
+        .contains(method)
+}

@@ -1,0 +1,78 @@
+//! Which path leads where. Every route is written down with its description, so that document and service agree.
+
+use axum::{
+    Extension, Router, body::Bytes, extract::DefaultBodyLimit, http::header, middleware::from_fn_with_state,
+    response::IntoResponse,
+};
+use tower_http::{catch_panic::CatchPanicLayer, decompression::RequestDecompressionLayer};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{AppState, MAX_BODY_BYTES, counters, edge, events, extract, health, results, topics};
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "streamgauge",
+    description = "Publishes events and reads what was counted. Errors are application/problem+json (RFC 9457)."
+))]
+struct Document;
+
+/// The API.
+pub fn router(state: AppState) -> Router {
+    let (routes, document) = documented().split_for_parts();
+    // Plain values: writing them to memory cannot fail.
+    let document = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
+    finish(routes.layer(Extension(OpenApiText(document))), state)
+}
+
+/// `/metrics`, `/livez` and `/readyz` alone, for probes and scrapers (`METRICS_ADDR`).
+pub fn probes(state: AppState) -> Router {
+    let (routes, _) = probe_routes().split_for_parts();
+    finish(routes, state)
+}
+
+/// The document, written once.
+#[derive(Clone)]
+struct OpenApiText(Bytes);
+
+/// This document: OpenAPI 3.1.
+#[utoipa::path(get, path = "/openapi.json", tag = "service", responses((status = 200, description = "OpenAPI 3.1")))]
+async fn document(Extension(OpenApiText(text)): Extension<OpenApiText>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], text)
+}
+
+fn documented() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(events::publish))
+        .routes(routes!(events::publish_batch))
+        .routes(routes!(counters::get))
+        .routes(routes!(counters::query))
+        .routes(routes!(results::uniques))
+        .routes(routes!(results::history))
+        .routes(routes!(results::sets))
+        .routes(routes!(results::trending))
+        .routes(routes!(topics::list))
+        .routes(routes!(health::api_health))
+        .routes(routes!(health::health))
+        .routes(routes!(document))
+        .merge(probe_routes())
+}
+
+fn probe_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(health::livez)).routes(routes!(health::readyz)).routes(routes!(health::metrics))
+}
+
+/// Around the routes, the innermost layer first.
+fn finish(routes: Router<AppState>, state: AppState) -> Router {
+    let mut routes = routes
+        .fallback(extract::not_found)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(RequestDecompressionLayer::new());
+    if let Some(cors) = edge::cors(state.parts().cors_origin.as_deref()) {
+        routes = routes.layer(cors);
+    }
+    routes
+        .layer(CatchPanicLayer::custom(edge::panicked))
+        .layer(from_fn_with_state(state.clone(), edge::edge))
+        .with_state(state)
+}

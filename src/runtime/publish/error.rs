@@ -1,0 +1,144 @@
+//! Why an event was not published.
+
+use crate::catalog::plan::{Catalog, Topic};
+
+/// How alike two names must be (1.0 is equal) before one is suggested for the other.
+const LEAST_LIKENESS: f64 = 0.6;
+
+/// Why a record was not stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The broker does not have the topic.
+    #[error("the broker does not have the topic")]
+    UnknownTopic,
+    /// The record is larger than the topic takes.
+    #[error("the record is larger than the topic takes")]
+    TooLarge,
+    /// The broker finds the record invalid, or refuses this client.
+    #[error("the broker refused the record: {0}")]
+    Invalid(String),
+    /// Too much waits to be sent already.
+    #[error("too many records wait for the broker")]
+    Full,
+    /// The broker cannot be reached or did not answer in time.
+    #[error("the broker is not available: {0}")]
+    Unavailable(String),
+}
+
+/// Why an event was not published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// No catalogue has the topic.
+    #[error("no catalogue has the topic {topic:?}{}", suggestion(nearest))]
+    UnknownTopic {
+        /// The topic.
+        topic: String,
+        /// The name most like it.
+        nearest: Option<String>,
+    },
+    /// The topic has no such event type.
+    #[error("topic {topic} has no event type {event_type:?}{}", suggestion(nearest))]
+    UnknownType {
+        /// The topic.
+        topic: String,
+        /// The type.
+        event_type: String,
+        /// The name most like it.
+        nearest: Option<String>,
+    },
+    /// The topic has several types and the event names none.
+    #[error("topic {topic} has several event types: give eventType (or data.type) as one of {}", types.join(", "))]
+    NoType {
+        /// The topic.
+        topic: String,
+        /// Its types.
+        types: Vec<String>,
+    },
+    /// Fields that the type requires are missing or null.
+    #[error("{event_type} needs the field{} {} in its data", if fields.len() == 1 { "" } else { "s" }, fields.join(", "))]
+    Missing {
+        /// The type.
+        event_type: String,
+        /// The fields.
+        fields: Vec<String>,
+    },
+    /// Something else in the request is wrong; the text says what.
+    #[error("{0}")]
+    Invalid(String),
+    /// The record is larger than the topic takes.
+    #[error("the record of {size_bytes} bytes is larger than topic {topic} takes (its max.message.bytes)")]
+    TooLarge {
+        /// The topic.
+        topic: String,
+        /// Its size before compression, bytes.
+        size_bytes: usize,
+    },
+    /// The broker refused the record; sending it again will not help.
+    #[error("{0}")]
+    Refused(String),
+    /// Too much waits to be sent already; nothing was stored.
+    #[error("too many records wait for the broker; nothing was stored")]
+    Full,
+    /// The broker has not confirmed the record; it may or may not be stored.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl PublishError {
+    pub(super) fn unknown_topic(catalog: &Catalog, topic: &str) -> Self {
+        let nearest = nearest(topic, catalog.topics.iter().map(|known| &*known.name));
+        Self::UnknownTopic { topic: topic.to_owned(), nearest }
+    }
+
+    pub(super) fn unknown_type(topic: &Topic, event_type: &str) -> Self {
+        let nearest = nearest(event_type, topic.events.iter().map(|event| &*event.name));
+        Self::UnknownType { topic: topic.name.to_string(), event_type: event_type.to_owned(), nearest }
+    }
+
+    pub(super) fn no_type(topic: &Topic) -> Self {
+        let mut types: Vec<String> = topic.events.iter().map(|event| event.name.to_string()).collect();
+        types.dedup();
+        Self::NoType { topic: topic.name.to_string(), types }
+    }
+
+    pub(super) fn from_send(topic: &str, size_bytes: usize, error: SendError) -> Self {
+        match error {
+            SendError::TooLarge => Self::TooLarge { topic: topic.to_owned(), size_bytes },
+            SendError::Invalid(reason) => {
+                Self::Refused(format!("topic {topic}: the broker refused the record: {reason}"))
+            }
+            SendError::Full => Self::Full,
+            // Topics are created at start and may be a moment late; an operator sees the reason in the answer.
+            SendError::UnknownTopic => Self::Unavailable(format!(
+                "the broker does not have topic {topic} (yet): it is created at start unless TOPICS_AUTO_APPLY=false"
+            )),
+            SendError::Unavailable(reason) => Self::Unavailable(format!("topic {topic}: {reason}")),
+        }
+    }
+
+    /// A short fixed name, for metrics and problem types.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownTopic { .. } => "unknown-topic",
+            Self::UnknownType { .. } => "unknown-event-type",
+            Self::NoType { .. } => "no-event-type",
+            Self::Missing { .. } => "missing-field",
+            Self::Invalid(_) => "invalid-event",
+            Self::TooLarge { .. } => "record-too-large",
+            Self::Refused(_) => "record-refused",
+            Self::Full => "overloaded",
+            Self::Unavailable(_) => "broker-unavailable",
+        }
+    }
+}
+
+fn suggestion(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean {name}?"))
+}
+
+/// The known name that is most like `name`, if one is like it at all.
+pub(crate) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
+    let likeness = known.map(|known| (strsim::normalized_damerau_levenshtein(name, known), known));
+    let best = likeness.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 >= LEAST_LIKENESS).then(|| best.1.to_owned())
+}

@@ -1,0 +1,142 @@
+//! How an event stands in its record's value and headers (SPEC 2).
+//!
+//! The data is copied as its sender wrote it, never parsed and printed again: numbers keep their digits.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Draft, fields::Fields};
+use crate::catalog::plan::{EventType, Priority, Shape, Topic};
+
+/// Header with the id of an event whose shape has no place for one.
+pub const EVENT_ID_HEADER: &str = "event-id";
+
+/// A checked event, ready to be written.
+pub(super) struct Event<'a> {
+    pub(super) event_type: &'a EventType,
+    pub(super) fields: &'a Fields<'a>,
+    pub(super) draft: &'a Draft,
+    pub(super) priority: Option<Priority>,
+    pub(super) event_id: &'a str,
+}
+
+type Headers = Vec<(String, Vec<u8>)>;
+
+/// The value and headers of the record, in the shape that the topic's publishers write.
+pub(super) fn write(topic: &Topic, event: &Event<'_>) -> (Vec<u8>, Headers) {
+    match topic.publish_shape {
+        Shape::Flat => (flat(event), vec![header(EVENT_ID_HEADER, event.event_id)]),
+        Shape::Nested => (nested(topic, event), Vec::new()),
+        Shape::Bare => bare(event),
+    }
+}
+
+/// The data with `type`, and with what the request gave beside the data where the data does not have it. No time is ever
+/// made up: equal views of one millisecond would become one.
+fn flat(event: &Event<'_>) -> Vec<u8> {
+    let draft = event.draft;
+    let beside = [
+        ("type", Some(&*event.event_type.name)),
+        ("userId", draft.user_id.as_deref()),
+        ("source", draft.source.as_deref()),
+        ("correlationId", draft.correlation_id.as_deref()),
+        ("priority", event.priority.map(priority_name)),
+    ];
+    with_fields(event.fields, beside.into_iter().filter_map(|(name, value)| Some((name, value?))))
+}
+
+/// The data as it is, with the `id` that was given. There is no envelope, so what else was given stands in headers.
+fn bare(event: &Event<'_>) -> (Vec<u8>, Headers) {
+    let draft = event.draft;
+    let value = with_fields(event.fields, draft.event_id.as_deref().map(|id| ("id", id)).into_iter());
+    let beside = [
+        (EVENT_ID_HEADER, Some(event.event_id)),
+        ("user-id", draft.user_id.as_deref()),
+        ("source", draft.source.as_deref()),
+        ("correlation-id", draft.correlation_id.as_deref()),
+        ("priority", event.priority.map(priority_name)),
+    ];
+    (value, beside.into_iter().filter_map(|(name, value)| Some(header(name, value?))).collect())
+}
+
+fn nested(topic: &Topic, event: &Event<'_>) -> Vec<u8> {
+    let draft = event.draft;
+    let metadata = Metadata {
+        event_id: event.event_id,
+        event_type: &event.event_type.name,
+        timestamp: crate::core::time::rfc3339(chrono::Utc::now().timestamp_millis()),
+        version: &event.event_type.version,
+        priority: priority_name(event.priority.unwrap_or(topic.priority)),
+        source: draft.source.as_deref(),
+        correlation_id: draft.correlation_id.as_deref(),
+        user_id: draft.user_id.as_deref(),
+    };
+    // Strings alone: writing them to memory cannot fail.
+    serde_json::to_vec(&Nested { metadata, data: &draft.data }).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct Nested<'a> {
+    metadata: Metadata<'a>,
+    data: &'a RawValue,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    event_id: &'a str,
+    event_type: &'a str,
+    timestamp: String,
+    version: &'a str,
+    priority: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+}
+
+/// The object with more fields at its beginning, each only where the object has none of its name.
+fn with_fields<'n>(fields: &Fields<'_>, more: impl Iterator<Item = (&'n str, &'n str)>) -> Vec<u8> {
+    /// Room for the few names and values that are added.
+    const ADDED_BYTES: usize = 96;
+    let mut out = String::with_capacity(fields.whole().len() + ADDED_BYTES);
+    out.push('{');
+    for (name, value) in more.filter(|(name, _)| fields.get(name).is_none()) {
+        if out.len() > 1 {
+            out.push(',');
+        }
+        push_text(&mut out, name);
+        out.push(':');
+        push_text(&mut out, value);
+    }
+    if out.len() > 1 && !fields.is_empty() {
+        out.push(',');
+    }
+    out.push_str(fields.tail());
+    out.into_bytes()
+}
+
+fn push_text(out: &mut String, text: &str) {
+    if text.bytes().any(|byte| byte == b'"' || byte == b'\\' || byte < 0x20) {
+        out.push_str(&serde_json::Value::from(text).to_string());
+    } else {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    }
+}
+
+fn header(name: &str, value: &str) -> (String, Vec<u8>) {
+    (name.to_owned(), value.as_bytes().to_vec())
+}
+
+fn priority_name(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Critical => "critical",
+        Priority::High => "high",
+        Priority::Normal => "normal",
+        Priority::Low => "low",
+    }
+}
