@@ -22,4 +22,5 @@ pub mod catalog;
 pub mod core;
 pub mod log;
 pub mod model;
+pub mod runtime;
 pub mod store;

@@ -1,0 +1,4 @@
+//! What drives the core: tasks, queues, deadlines.
+
+pub mod producer;
+pub mod routing;
