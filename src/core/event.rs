@@ -168,6 +168,10 @@ fn event<'a>(
     record: &RecordRef<'a>,
 ) -> Result<Event<'a>, Reason> {
     let own_time_ms = own_time(envelope.get(Envelope::Timestamp))?;
+    let time_ms = own_time_ms.unwrap_or(record.timestamp_ms);
+    if !time::RANGE_MS.contains(&time_ms) {
+        return Err(Reason::BadTime { found: time_ms.to_string() });
+    }
     let id = match Scalar::of(raw_id) {
         Scalar::Missing => record
             .header("event-id")
@@ -191,7 +195,7 @@ fn event<'a>(
         shape,
         id,
         own_time_ms,
-        time_ms: own_time_ms.unwrap_or(record.timestamp_ms),
+        time_ms,
         priority,
         fields,
         envelope_fields,

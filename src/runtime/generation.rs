@@ -13,11 +13,15 @@ use std::{
     },
 };
 
+use async_trait::async_trait;
 use dashmap::DashMap;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::Notify;
 
-use super::tenure::{Tenure, TenureId};
+use super::{
+    reads::{PendingCounters, PendingValue},
+    tenure::{Tenure, TenureId},
+};
 use crate::{
     core::batch::Batch,
     model::{Delta, Gap, Key, Kind, LogIdentity, Section},
@@ -85,15 +89,6 @@ pub struct Generations {
     settled: Notify,
     /// A flush is due before the interval.
     due: Notify,
-}
-
-/// What the open generation adds to a counter's stored value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pending {
-    /// To be added.
-    Sum(i64),
-    /// The value is at least this.
-    Highest(i64),
 }
 
 /// Why a batch was not merged.
@@ -217,28 +212,11 @@ impl Generations {
         self.weight.load(Ordering::Acquire)
     }
 
-    /// The number of the last change of generations; odd while a flush is being applied.
-    pub fn flush_number(&self) -> u64 {
-        self.flush_number.load(Ordering::Acquire)
-    }
-
-    /// Waits until no flush is being applied, and returns the flush number.
-    pub async fn settled(&self) -> u64 {
-        loop {
-            let settled = self.settled.notified();
-            let number = self.flush_number();
-            if number % 2 == 0 {
-                return number;
-            }
-            settled.await;
-        }
-    }
-
     /// Waits until nothing that a tenure brought is open or being flushed, or the tenure has ended.
     pub async fn flushed(&self, tenure: &Tenure) {
         loop {
             let settled = self.settled.notified();
-            let is_flushing = self.flush_number() % 2 == 1;
+            let is_flushing = self.flush_number.load(Ordering::Acquire) % 2 == 1;
             let is_open = {
                 let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
                 open.progress.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&tenure.id)
@@ -250,10 +228,26 @@ impl Generations {
             settled.await;
         }
     }
+}
 
-    /// What the open generation holds for a counter, void tenures left out. A `last` has no pending part: which event is
-    /// the latest is decided in the store.
-    pub fn pending(&self, name: &str) -> Option<Pending> {
+#[async_trait]
+impl PendingCounters for Generations {
+    async fn settled(&self) -> u64 {
+        loop {
+            let settled = self.settled.notified();
+            let number = self.flush_number();
+            if number % 2 == 0 {
+                return number;
+            }
+            settled.await;
+        }
+    }
+
+    fn flush_number(&self) -> u64 {
+        self.flush_number.load(Ordering::Acquire)
+    }
+
+    fn pending(&self, name: &str) -> Option<PendingValue> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let find = |kind: Kind| {
             let deltas = open.deltas.get(&Key::new(kind, name))?;
@@ -263,10 +257,11 @@ impl Generations {
         };
         if let Some(deltas) = find(Kind::Count) {
             let sum = deltas.iter().map(|delta| if let Delta::Count(sum) = delta { *sum } else { 0 });
-            return Some(Pending::Sum(sum.fold(0, i64::saturating_add)));
+            return Some(PendingValue::Sum(sum.fold(0, i64::saturating_add)));
         }
-        let highest = find(Kind::Max)?;
-        highest.iter().filter_map(|delta| if let Delta::Max(value) = delta { Some(*value) } else { None }).max().map(Pending::Highest)
+        let deltas = find(Kind::Max)?;
+        let values = deltas.iter().filter_map(|delta| if let Delta::Max(value) = delta { Some(*value) } else { None });
+        values.max().map(PendingValue::Highest)
     }
 }
 

@@ -102,6 +102,24 @@ impl Routing {
         }
     }
 
+    /// The partition `preferred` where the topic has it, else the one for the key.
+    ///
+    /// # Errors
+    /// As [`Routing::partition_for`].
+    pub async fn partition_near(
+        &self,
+        topic: &str,
+        preferred: Option<i32>,
+        key: Option<&[u8]>,
+    ) -> Result<TopicPartition, RoutingError> {
+        let chosen = self.partition_for(topic, key).await?;
+        let partitions = self.table().topics.get(topic).map_or(0, |route| route.partitions);
+        Ok(match preferred {
+            Some(partition) if partition < partitions => TopicPartition { partition, ..chosen },
+            _ => chosen,
+        })
+    }
+
     /// Has the topics read again at the next question: the broker did not know a partition that was chosen here.
     pub fn forget(&self) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,95 @@
+//! What rskafka's errors mean for the callers of the `Log` seam.
+
+use rskafka::{
+    BackoffError, ConnectionError,
+    client::error::{Error, ProtocolError, RequestContext, RequestError},
+};
+
+use crate::log::LogError;
+
+/// Says what an error means. `what` names the call and what it was about; `target` is the topic or partition alone.
+pub(super) fn explain(error: Error, what: &str, target: &str) -> LogError {
+    let what = what.to_owned();
+    match error {
+        // rskafka gave up at its own deadline and boxed what it met last.
+        Error::RetryFailed(BackoffError::DeadlineExceded { source, .. }) => match source.downcast::<Error>() {
+            Ok(inner) => explain(*inner, &what, target),
+            Err(other) => LogError::Unavailable { what, reason: other.to_string() },
+        },
+        Error::ServerError { protocol_error, error_message, request, .. } => {
+            explain_server(protocol_error, error_message, &request, what, target)
+        }
+        Error::Connection(ConnectionError::SaslFailed(reason)) => LogError::Refused {
+            what,
+            reason: format!("the broker refused to authenticate us ({reason}); check the SASL settings"),
+        },
+        Error::Request(request) => explain_request(&request, what),
+        // rskafka reports a record time that chrono cannot hold in this way.
+        Error::InvalidResponse(reason) if reason.to_ascii_lowercase().contains("timestamp") => {
+            unreadable(what, &reason)
+        }
+        other => LogError::Unavailable { what, reason: other.to_string() },
+    }
+}
+
+fn explain_request(error: &RequestError, what: String) -> LogError {
+    match error {
+        RequestError::ReadError(_) | RequestError::ReadVersionedError(_) | RequestError::TooMuchData { .. } => {
+            unreadable(what, &error.to_string())
+        }
+        RequestError::NoVersionMatch { .. } => LogError::Unsupported {
+            what,
+            reason: format!("{error}; the broker is too old or too new for this version"),
+        },
+        other => LogError::Unavailable { what, reason: other.to_string() },
+    }
+}
+
+/// Transaction markers, headers with a null value and header names that are not UTF-8 make rskafka fail a whole fetch.
+fn unreadable(what: String, reason: &str) -> LogError {
+    LogError::Unsupported {
+        what,
+        reason: format!(
+            "the answer cannot be decoded ({reason}); this version does not read transactional records, headers without a \
+             value, or header names that are not UTF-8"
+        ),
+    }
+}
+
+fn explain_server(
+    error: ProtocolError,
+    message: Option<String>,
+    request: &RequestContext,
+    what: String,
+    target: &str,
+) -> LogError {
+    let reason = message.map_or_else(|| error.to_string(), |message| format!("{error}: {message}"));
+    match error {
+        ProtocolError::UnknownTopicOrPartition => LogError::Unknown { what: target.to_owned() },
+        ProtocolError::OffsetOutOfRange => {
+            let offset = if let RequestContext::Fetch { offset, .. } = request { *offset } else { -1 };
+            LogError::OffsetOutOfRange { partition: target.to_owned(), offset }
+        }
+        ProtocolError::MessageTooLarge | ProtocolError::RecordListTooLarge => LogError::TooLarge { what },
+        ProtocolError::InvalidTimestamp | ProtocolError::InvalidRecord => LogError::Invalid { what, reason },
+        ProtocolError::UnsupportedCompressionType | ProtocolError::UnsupportedForMessageFormat => {
+            LogError::Unsupported {
+                what,
+                reason: format!("{reason}; topics with compression.type=zstd cannot be read by this version"),
+            }
+        }
+        ProtocolError::TopicAuthorizationFailed
+        | ProtocolError::ClusterAuthorizationFailed
+        | ProtocolError::SaslAuthenticationFailed
+        | ProtocolError::UnsupportedSaslMechanism => {
+            LogError::Refused { what, reason: format!("{reason}; grant the client this right on the broker") }
+        }
+        ProtocolError::InvalidTopicException
+        | ProtocolError::InvalidPartitions
+        | ProtocolError::InvalidReplicationFactor
+        | ProtocolError::InvalidConfig
+        | ProtocolError::InvalidRequest
+        | ProtocolError::PolicyViolation => LogError::Refused { what, reason },
+        _ => LogError::Unavailable { what, reason },
+    }
+}

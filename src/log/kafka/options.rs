@@ -1,0 +1,67 @@
+//! How to reach a Kafka, and how long to wait for it.
+
+use std::{collections::HashMap, time::Duration};
+
+use crate::catalog::plan::Compression;
+
+/// Settings of a [`super::KafkaLog`].
+#[derive(Clone, Debug)]
+pub struct KafkaOptions {
+    /// Brokers to begin with, `host:port` each (`KAFKA_BROKERS`).
+    pub brokers: Vec<String>,
+    /// Name told to the broker, seen in its logs and quotas (`KAFKA_CLIENT_ID`).
+    pub client_id: String,
+    /// Deadline of every call; a fetch has its `max_wait` on top (`KAFKA_REQUEST_TIMEOUT_MS`, default 10 s).
+    pub request_timeout: Duration,
+    /// Pause before a failed request is tried again; doubles up to 2 s (`KAFKA_RETRY_BACKOFF_MS`, default 100 ms).
+    pub retry_backoff: Duration,
+    /// Compression of what is produced (`KAFKA_COMPRESSION`, default gzip).
+    pub compression: Compression,
+    /// Compression by topic, where it differs from `compression`.
+    pub compression_of: HashMap<String, Compression>,
+    /// Largest answer read from, and largest record sent to the broker, bytes. Default 100 MiB, as the broker's own
+    /// `socket.request.max.bytes`. A batch that is larger cannot be read.
+    pub max_message_bytes: usize,
+}
+
+impl KafkaOptions {
+    /// Default of `client_id`.
+    pub const CLIENT_ID: &str = "streamgauge";
+    /// Default of `request_timeout`.
+    pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+    /// Default of `retry_backoff`.
+    pub const RETRY_BACKOFF: Duration = Duration::from_millis(100);
+    /// Default of `max_message_bytes`.
+    pub const MAX_MESSAGE_BYTES: usize = 100 * 1024 * 1024;
+
+    /// The defaults, for these brokers.
+    pub fn new(brokers: Vec<String>) -> Self {
+        Self {
+            brokers,
+            client_id: Self::CLIENT_ID.to_owned(),
+            request_timeout: Self::REQUEST_TIMEOUT,
+            retry_backoff: Self::RETRY_BACKOFF,
+            compression: Compression::Gzip,
+            compression_of: HashMap::new(),
+            max_message_bytes: Self::MAX_MESSAGE_BYTES,
+        }
+    }
+
+    /// The compression of a topic.
+    pub(super) fn compression_for(&self, topic: &str) -> Compression {
+        self.compression_of.get(topic).copied().unwrap_or(self.compression)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_may_differ() {
+        let mut options = KafkaOptions::new(vec!["127.0.0.1:9092".to_owned()]);
+        options.compression_of.insert("raw".to_owned(), Compression::None);
+        assert_eq!(options.compression_for("raw"), Compression::None);
+        assert_eq!(options.compression_for("other"), Compression::Gzip);
+    }
+}
