@@ -12,7 +12,7 @@ use crate::{
     http::{self, AppState},
     log::{
         FetchLimits, Log,
-        broker::{Broker, BrokerConfig, BrokerError, DataDirLock},
+        broker::{Broker, BrokerConfig, BrokerError, DataDirLock, SEGMENT_BYTES},
         kafka::{KafkaLog, KafkaOptions},
     },
     runtime::{
@@ -33,7 +33,7 @@ use crate::{
         embedded::EmbeddedStore,
         redis::{Password, RedisOptions, RedisStore},
     },
-    telemetry::metrics::Exporter,
+    telemetry::metrics::{Exporter, UPKEEP_INTERVAL_MS},
 };
 
 /// Bytes that publishing, dead letters and forwards may have waiting for the broker, together.
@@ -189,8 +189,15 @@ impl App {
         let pending = Arc::clone(&engine.counting.generations);
         let reads = Arc::new(Reads::new(Arc::clone(&catalog), Arc::clone(&parts.store), pending));
         let sender = LogSender { producer: Arc::clone(&engine.producer), routing: Arc::clone(&engine.routing) };
-        let publisher = Arc::new(Publisher::new(Arc::clone(&catalog), Arc::new(sender)));
-        let state = AppState::new(publisher, Arc::clone(&reads), Arc::clone(&engine.health), Arc::clone(&catalog), exporter);
+        let rendering = exporter.clone();
+        let state = AppState::new(http::Parts {
+            publisher: Publisher::new(Arc::clone(&catalog), Arc::new(sender)),
+            reads: Arc::clone(&reads),
+            catalog: Arc::clone(&catalog),
+            health: Arc::clone(&engine.health),
+            render_metrics: Arc::new(move || rendering.render()),
+            cors_origin: Some(config.http.cors_origins.join(",")).filter(|origins| !origins.is_empty()),
+        });
 
         let (serving, counted, abandon) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let mut servers = JoinSet::new();
@@ -198,6 +205,7 @@ impl App {
             servers.spawn(http::serve_probes(probes, state.clone(), serving.clone()));
         }
         servers.spawn(http::serve(http, state, serving.clone()));
+        servers.spawn(upkeep(exporter, serving.clone()));
         let mut counter = JoinSet::new();
         counter.spawn(Arc::clone(&engine.counting).run(catalog, counted.clone(), abandon.clone()));
         Ok(Self {
@@ -276,6 +284,15 @@ impl App {
     }
 }
 
+/// Folds samples into their buckets also where nobody scrapes.
+async fn upkeep(exporter: Exporter, stop: CancellationToken) -> std::io::Result<()> {
+    let interval = std::time::Duration::from_millis(UPKEEP_INTERVAL_MS);
+    while tokio::time::timeout(interval, stop.cancelled()).await.is_err() {
+        exporter.upkeep();
+    }
+    Ok(())
+}
+
 fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
@@ -296,6 +313,7 @@ async fn open_log(config: &Config, catalog: &Catalog) -> Result<(Arc<dyn Log>, O
                 data_dir: config.data_dir.join(LOG_FOLDER),
                 listen: *listen,
                 fall_back_to_free_port: true,
+                segment_bytes: SEGMENT_BYTES,
             })
             .await?;
             (vec![broker.local_addr().to_string()], Some(broker))

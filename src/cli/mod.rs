@@ -1,21 +1,20 @@
 //! The command line: one file per command.
 
-<<<<<<< HEAD
 pub mod bench;
 pub mod catalog;
 pub mod config;
 pub mod counters;
 pub mod demo;
-mod endpoint;
+pub mod endpoint;
 pub mod healthcheck;
 pub mod publish;
 mod run;
 
-use std::path::PathBuf;
+use std::{io::IsTerminal, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Loaded, load, process_environment};
+use crate::config::{Config, Loaded, load, process_environment};
 
 /// Counts Kafka events exactly once into Redis. Without a command it runs, with what the environment says.
 #[derive(Debug, Parser)]
@@ -35,15 +34,15 @@ enum Command {
     /// Run embedded with generated traffic, and prove at the end that every event was counted once
     Demo(demo::Args),
     /// Publish events to the running process
-    Publish(publish::Args),
+    Publish(publish::PublishArgs),
     /// Read counters and rankings from the running process
-    Counters(counters::Args),
+    Counters(counters::CountersArgs),
     /// Check and show catalogues
-    Catalog(catalog::Args),
+    Catalog(catalog::CatalogArgs),
     /// Check and show the configuration
-    Config(config::Args),
+    Config(config::ConfigArgs),
     /// Ask the running process whether it is ready; exit code 0 if it is
-    Healthcheck(healthcheck::Args),
+    Healthcheck(healthcheck::HealthcheckArgs),
     /// Measure the whole path from a loaded topic to counters in the store
     Bench(bench::Args),
 }
@@ -57,18 +56,38 @@ impl Cli {
         let environment = process_environment();
         let load = || -> anyhow::Result<Loaded> { Ok(load(&environment, self.config.as_deref())?) };
         let mut out = std::io::stdout();
+        let is_terminal = out.is_terminal();
         match self.command {
             None | Some(Command::Run) => run::run(load()?).await,
             Some(Command::Demo(args)) => demo::run(args, &environment).await,
             Some(Command::Bench(args)) => bench::run(args, load()?.config, &mut out).await,
-            Some(Command::Publish(args)) => publish::run(args, &endpoint::of(&load()?.config)?, &mut out).await,
-            Some(Command::Counters(args)) => counters::run(args, &endpoint::of(&load()?.config)?, &mut out).await,
-            Some(Command::Healthcheck(args)) => healthcheck::run(args, &endpoint::of(&load()?.config)?, &mut out).await,
-            Some(Command::Catalog(args)) => catalog::run(args, &mut out),
-            Some(Command::Config(args)) => config::run(args, &environment, self.config.as_deref(), &mut out),
+            Some(Command::Publish(args)) => publish::run(args, &local(&load()?.config)?, &mut out).await,
+            Some(Command::Counters(args)) => counters::run(args, &local(&load()?.config)?, &mut out).await,
+            Some(Command::Healthcheck(args)) => healthcheck::run(args, &local(&load()?.config)?, &mut out).await,
+            Some(Command::Catalog(args)) => catalog::run(&args, &run::choice(&load()?.config), is_terminal, &mut out),
+            Some(Command::Config(args)) => {
+                config::run(&args, &environment, self.config.as_deref(), windows, &mut out)
+            }
         }
     }
 }
-=======
-pub mod catalog;
->>>>>>> catalog
+
+/// The process that this machine runs, by the configuration that both share.
+fn local(config: &Config) -> anyhow::Result<endpoint::Endpoint> {
+    let mut addr = config.http.listen;
+    if addr.ip().is_unspecified() {
+        addr.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    endpoint::Endpoint::new(&format!("http://{addr}"))
+}
+
+/// The duplicate windows of the configured catalogues.
+fn windows(config: &Config) -> anyhow::Result<Vec<config::DedupeWindow>> {
+    let catalog = run::catalog(config)?;
+    let window = |topic: &std::sync::Arc<crate::catalog::plan::Topic>| config::DedupeWindow {
+        topic: topic.name.to_string(),
+        partitions: u64::from(topic.partitions.unsigned_abs()),
+        offsets: topic.dedupe.offsets.unsigned_abs(),
+    };
+    Ok(catalog.topics.iter().map(window).collect())
+}

@@ -6,28 +6,33 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     app::App,
-    catalog::{Catalog, CatalogChoice},
-    config::{Config, Loaded},
-    telemetry,
+    catalog::{CatalogChoice, plan::Catalog},
+    config::{Config, Loaded, LogFormat},
+    telemetry::{logging, metrics},
 };
 
 /// The catalogues that the configuration names.
 pub(super) fn catalog(config: &Config) -> anyhow::Result<Arc<Catalog>> {
-    let choice = CatalogChoice {
-        names: config.counting.catalogs.clone(),
-        path: config.counting.catalog_path.clone(),
-    };
-    Ok(Arc::new(Catalog::load(&choice)?))
+    Ok(Arc::new(Catalog::load(&choice(config))?))
+}
+
+/// The choice of catalogues, as the configuration makes it.
+pub(super) fn choice(config: &Config) -> CatalogChoice {
+    CatalogChoice { names: config.counting.catalogs.clone(), path: config.counting.catalog_path.clone() }
 }
 
 pub(super) async fn run(loaded: Loaded) -> anyhow::Result<u8> {
     let config = loaded.config;
-    telemetry::init(&config.running.log_level, config.running.log_format)?;
+    let format = match config.running.log_format {
+        LogFormat::Json => logging::Format::Json,
+        LogFormat::Text => logging::Format::Text,
+    };
+    logging::install(&config.running.log_level, format)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     let catalog = catalog(&config)?;
-    let render = telemetry::metrics::install()?;
+    let render = metrics::install()?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), catalogs = catalog.names.join(","), "starting: {}", config.mode());
     let mut app = App::start(&config, catalog, render).await?;
     tracing::info!("HTTP on http://{}", app.http_addr);

@@ -128,7 +128,7 @@ pub fn decode<'a>(topic: &Topic, layout: &Layout, value: &'a [u8], record: &Reco
                 let event_type = find_type(topic, &Scalar::of(found), top.get(Envelope::Version))?;
                 return event(topic, Shape::Flat, event_type, first_of(&top, [Envelope::EventId, Envelope::Id]), top, None, record);
             }
-            Shape::Bare if topic.events.iter().all(|event| event.name == topic.events[0].name) => {
+            Shape::Bare if bare_type(topic).is_some() => {
                 return bare(topic, layout, top, record);
             }
             _ => {}
@@ -153,7 +153,8 @@ fn bare<'a>(topic: &Topic, layout: &Layout, mut top: Members<'a>, record: &Recor
     if top.count == 2 && !top.get(Envelope::Pattern).is_empty() && is_object(top.get(Envelope::Data)) {
         top = members(layout, top.get(Envelope::Data))?.ok_or_else(|| no_shape(topic))?;
     }
-    let event_type = find_type(topic, &Scalar::Missing, top.get(Envelope::Version))?;
+    let name = Scalar::Text(bare_type(topic).unwrap_or_default().into());
+    let event_type = find_type(topic, &name, top.get(Envelope::Version))?;
     event(topic, Shape::Bare, event_type, first_of(&top, [Envelope::Id, Envelope::EventId]), top, None, record)
 }
 
@@ -224,7 +225,7 @@ fn find_type(topic: &Topic, name: &Scalar<'_>, version: &str) -> Result<usize, R
     let unknown = |found: &str| Reason::UnknownType { found: shortened(found), known: known_types(topic) };
     let name = match name {
         Scalar::Text(name) => &**name,
-        Scalar::Missing if topic.events.iter().all(|event| event.name == topic.events[0].name) => &topic.events[0].name,
+        Scalar::Missing => only_type(topic).ok_or_else(|| unknown(name.describe()))?,
         other => return Err(unknown(other.describe())),
     };
     let mut newest = None;
@@ -237,6 +238,17 @@ fn find_type(topic: &Topic, name: &Scalar<'_>, version: &str) -> Result<usize, R
         }
     }
     newest.ok_or_else(|| unknown(name))
+}
+
+/// The topic's type, where it has only one.
+fn only_type(topic: &Topic) -> Option<&str> {
+    let first = topic.events.first()?;
+    topic.events.iter().all(|event| event.name == first.name).then_some(&*first.name)
+}
+
+/// The type of a bare event: the topic's only one, or the one that the topic is named after.
+fn bare_type(topic: &Topic) -> Option<&str> {
+    only_type(topic).or_else(|| topic.event_type(&topic.name).map(|event| &*event.name))
 }
 
 fn known_types(topic: &Topic) -> String {

@@ -58,7 +58,7 @@ pub struct Parts {
     /// Publishes events.
     pub publisher: Publisher,
     /// Reads results.
-    pub reads: Reads,
+    pub reads: Arc<Reads>,
     /// What is configured.
     pub catalog: Arc<Catalog>,
     /// How the process is.

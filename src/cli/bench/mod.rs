@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use self::{timed::Timed, usage::Usage};
 use crate::{
     app::{Engine, Parts},
-    catalog::{Catalog, plan::Compression},
+    catalog::{Source, compile, plan::{Catalog, Compression}},
     config::{Config, StoreChoice},
-    log::{Log, TopicSpec},
+    log::TopicSpec,
     telemetry,
 };
 
@@ -92,12 +92,18 @@ fn catalogue(topic: &str, args: &Args) -> String {
     )
 }
 
+fn compiled(topic: &str, args: &Args) -> anyhow::Result<Arc<Catalog>> {
+    let source = Source { file: "bench.toml".to_owned(), text: catalogue(topic, args) };
+    let catalog = compile(&[source]).map_err(|findings| anyhow::anyhow!("the bench's catalogue is wrong: {findings:?}"))?;
+    Ok(Arc::new(catalog))
+}
+
 /// Runs the measurement. The exit code is 1 where the counters do not add up to the events.
 pub(super) async fn run(args: Args, mut config: Config, out: &mut dyn Write) -> anyhow::Result<u8> {
     telemetry::logging::install("warn", telemetry::logging::Format::Text)?;
     let run = uuid::Uuid::new_v4().simple().to_string();
     let topic = format!("bench.{}", &run[..8]);
-    let catalog = Arc::new(Catalog::parse(&[("bench.toml", &catalogue(&topic, &args))])?);
+    let catalog = compiled(&topic, &args)?;
     // Results, claims and checkpoints of a bench never touch the user's.
     if let StoreChoice::Redis(redis) = &mut config.store {
         redis.key_prefix = format!("{topic}:");

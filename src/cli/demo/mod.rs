@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use self::{screen::Screen, traffic::Site};
 use crate::{
     app::App,
-    catalog::{Catalog, CatalogChoice, plan::dead_letter_topic},
+    catalog::{CatalogChoice, parse_ms, plan::{Catalog, dead_letter_topic}},
     config::{Environment, load},
     log::{At, OutRecord},
     model::TopicPartition,
@@ -49,7 +49,7 @@ pub struct Args {
 }
 
 fn parse_time(text: &str) -> Result<Duration, String> {
-    let ms = crate::catalog::parse_duration_ms(text).ok_or("expected a time like 500ms, 10s, 2m or 1h")?;
+    let ms = parse_ms(text).ok_or("expected a time like 500ms, 10s, 2m or 1h")?;
     Ok(Duration::from_millis(ms.unsigned_abs()))
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
+use comfy_table::{Table, presets};
 
 use super::{Proof, traffic::Site};
 use crate::app::App;
@@ -51,7 +51,7 @@ impl Screen {
             return self.write(&format!("{line}  top {}\n", top.join(", ")));
         }
         let mut table = Table::new();
-        table.load_preset(UTF8_BORDERS_ONLY).set_header(["top videos this hour", "views"]);
+        table.load_style(presets::UTF8_BORDERS_ONLY).set_header(["top videos this hour", "views"]);
         for item in &top {
             table.add_row([item.element.clone(), item.sum.to_string()]);
         }
