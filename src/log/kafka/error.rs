@@ -19,6 +19,9 @@ pub(super) fn explain(error: Error, what: &str, target: &str) -> LogError {
         Error::ServerError { protocol_error, error_message, request, .. } => {
             explain_server(protocol_error, error_message, &request, what, target)
         }
+        Error::Connection(ConnectionError::RetryFailed(BackoffError::DeadlineExceded { source, .. })) => {
+            LogError::Unavailable { what, reason: source.to_string() }
+        }
         Error::Connection(ConnectionError::SaslFailed(reason)) => LogError::Refused {
             what,
             reason: format!("the broker refused to authenticate us ({reason}); check the SASL settings"),

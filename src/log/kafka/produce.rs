@@ -3,8 +3,9 @@
 //! What rskafka does not let us do better: its producer id is -1, so a request that is sent again after a lost answer may
 //! store its records twice (the duplicate window finds them by identity); a request that the broker answers with a
 //! throttle time is sent again although it was stored; headers are a sorted map, so of two headers with one name the last
-//! is sent, and a header always has a value; sockets have Nagle's algorithm on, so over loopback a request of 8 to 64 KB
-//! may wait 40 ms for a delayed acknowledgement.
+//! is sent, and a header always has a value; sockets have Nagle's algorithm on, so over loopback a request that has 8 to 70
+//! KB after compression takes 44 ms where 7 KB and 128 KB take 1 to 2 ms (the broker delays its acknowledgement). Gzip keeps
+//! all but large batches below that.
 
 use std::ops::Range;
 
@@ -34,7 +35,8 @@ impl KafkaLog {
         let deadline = Instant::now() + self.cluster.options.request_timeout;
         let mut answers: Vec<Result<i64, LogError>> = Vec::with_capacity(records.len());
         // A stack of neighbouring ranges, the first on top: at most one per halving.
-        let mut ranges: Vec<Range<usize>> = vec![0..records.len()];
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        ranges.push(0..records.len());
         while let Some(range) = ranges.pop() {
             if range.is_empty() {
                 continue;
