@@ -218,7 +218,6 @@ async fn damage_in_a_sealed_segment_is_never_silent() {
     let topic = partition(&client(&broker).await).await;
     let first_damaged: i64 = segments(dir.path())[2].file_stem().unwrap().to_str().unwrap().parse::<i64>().unwrap() - 1;
     assert_eq!(values(&read(&topic, 0, first_damaged as usize).await).len() as i64, first_damaged);
-    // The client tries again on this error, so it is looked at on the wire.
     assert_eq!(fetch_error(&broker, first_damaged).await, 2, "CORRUPT_MESSAGE");
     broker.shutdown().await.unwrap();
 

@@ -80,18 +80,24 @@ impl Place {
             (at, expected) = (at + header.size_bytes, header.next_offset());
         }
         let (mut end, mut next_offset) = (at, expected);
-        while let Some(header) = self.header(&buffer, end, next_offset)? {
-            let after = end + header.size_bytes;
-            if after > buffer.len() || after - at > max_bytes {
-                break;
+        let damage = loop {
+            match self.whole(&buffer, end, next_offset) {
+                Ok(Some(header)) if end + header.size_bytes - at <= max_bytes => {
+                    (end, next_offset) = (end + header.size_bytes, header.next_offset());
+                }
+                Ok(_) => break None,
+                Err(error) => break Some(error),
             }
-            self.check(&buffer[end..after], end)?;
-            (end, next_offset) = (after, header.next_offset());
-        }
+        };
+        // What lies before the damage is handed out; who goes on from there is told.
         if end > at {
             return Ok(Chunk { bytes: Bytes::from(buffer).slice(at..end), next_offset });
         }
-        if at_least_one { self.read_one(at, expected) } else { Ok(Chunk::empty(offset)) }
+        match damage {
+            Some(error) => Err(error),
+            None if at_least_one => self.read_one(at, expected),
+            None => Ok(Chunk::empty(offset)),
+        }
     }
 
     /// The header at `at` in what was read from this place; `None` if the bytes end before it does.
@@ -106,6 +112,14 @@ impl Place {
             Err(BatchError::Incomplete) => Ok(None),
             Err(reason) => Err(self.corrupt(at, reason)),
         }
+    }
+
+    /// The same, but only if the batch is there whole, and checked where that is due.
+    fn whole(&self, buffer: &[u8], at: usize, expected_offset: i64) -> Result<Option<BatchHeader>, ReadError> {
+        let Some(header) = self.header(buffer, at, expected_offset)? else { return Ok(None) };
+        let Some(bytes) = buffer.get(at..at + header.size_bytes) else { return Ok(None) };
+        self.check(bytes, at)?;
+        Ok(Some(header))
     }
 
     /// Reads the batch at `at`, which is larger than what was read or asked for.
