@@ -44,6 +44,7 @@ mod flusher;
 mod index;
 mod lock;
 mod partition;
+mod reading;
 mod segment;
 mod shape;
 mod topics;

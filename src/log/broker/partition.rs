@@ -1,9 +1,7 @@
 //! The log of one partition: appending, syncing, reading.
 
 use std::{
-    fmt,
-    fs::File,
-    io,
+    fmt, io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
@@ -12,13 +10,12 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
     BrokerError,
-    batch::{self, BatchError, BatchHeader, HEADER_BYTES},
-    index::INDEX_INTERVAL_BYTES,
+    batch::{self, BatchError},
+    reading::{Chunk, Place, ReadError},
     segment::{self, Segment},
 };
 
@@ -37,36 +34,6 @@ pub enum AppendError {
     /// A sync failed before. What the disk holds is unknown until the log is opened and checked again.
     #[error("the log could not be synced before, so nothing is appended until the process is restarted: {0}")]
     Failed(String),
-}
-
-/// Why records were not read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// Below the log's start or beyond its end.
-    #[error("the offset is outside the log")]
-    OutOfRange,
-    /// A batch in a sealed segment does not match its checksum.
-    #[error("{} at byte {position}: {reason}", path.display())]
-    Corrupt {
-        /// The segment.
-        path: PathBuf,
-        /// Where in it.
-        position: u64,
-        /// What is wrong.
-        reason: BatchError,
-    },
-    /// The file system refused.
-    #[error("cannot read the log: {0}")]
-    Storage(#[from] io::Error),
-}
-
-/// Whole batches, as they lie in the log.
-#[derive(Debug)]
-pub struct Chunk {
-    /// The batches; empty if there is nothing yet, or nothing that fits.
-    pub bytes: Bytes,
-    /// Where to read on.
-    pub next_offset: i64,
 }
 
 /// A partition's log.
@@ -92,19 +59,6 @@ struct Log {
     /// Bytes of a failed append may lie behind the end.
     has_torn_end: bool,
     failed: Option<String>,
-}
-
-/// A place in a segment to read from, taken under the lock and used without it.
-struct Place {
-    file: Arc<File>,
-    path: PathBuf,
-    /// Base offset and position of a batch at or before the one wanted.
-    offset: i64,
-    from: u64,
-    /// End of what is visible.
-    to: u64,
-    /// Sealed segments were not checked when the log was opened, so their batches are as they are read.
-    is_sealed: bool,
 }
 
 impl Partition {
@@ -160,8 +114,8 @@ impl Partition {
         if let Some(reason) = &log.failed {
             return Err(AppendError::Failed(reason.clone()));
         }
+        log.trim_torn_end()?;
         self.roll_if_full(&mut log, records.len() as u64)?;
-        let has_torn_end = log.has_torn_end;
         let active = log.active()?;
         let first_offset = active.index.next_offset;
         let (mut next_offset, mut at) = (first_offset, 0);
@@ -175,10 +129,6 @@ impl Partition {
             at += header.size_bytes;
         }
         let (end, file) = (active.index.len_bytes, active.reader()?);
-        if has_torn_end {
-            file.set_len(end)?;
-            log.has_torn_end = false;
-        }
         if let Err(error) = file.write_all_at(&records, end) {
             log.has_torn_end = file.set_len(end).is_err();
             return Err(error.into());
@@ -261,34 +211,8 @@ impl Partition {
     /// Reads whole batches from the one that holds `offset`, at most `max_bytes` of them; with `at_least_one` the first comes
     /// whatever its size. Nothing beyond the high watermark is read.
     pub fn read(&self, offset: i64, max_bytes: usize, at_least_one: bool) -> Result<Chunk, ReadError> {
-        let nothing = Chunk { bytes: Bytes::new(), next_offset: offset };
-        let Some(place) = self.find(offset)? else { return Ok(nothing) };
-        let visible_bytes = usize::try_from(place.to - place.from).unwrap_or(usize::MAX);
-        // The batch may begin up to an index interval behind the place.
-        let want_bytes = max_bytes.saturating_add(INDEX_INTERVAL_BYTES as usize).min(visible_bytes);
-        let mut buffer = vec![0; want_bytes];
-        place.file.read_exact_at(&mut buffer, place.from)?;
-
-        let (mut at, mut expected) = (0, place.offset);
-        while let Some(header) = place.header(&buffer, at, expected)? {
-            if header.next_offset() > offset {
-                break;
-            }
-            (at, expected) = (at + header.size_bytes, header.next_offset());
-        }
-        let (mut end, mut next_offset) = (at, expected);
-        while let Some(header) = place.header(&buffer, end, next_offset)? {
-            let after = end + header.size_bytes;
-            if after > buffer.len() || after - at > max_bytes {
-                break;
-            }
-            place.check(&buffer[end..after], end)?;
-            (end, next_offset) = (after, header.next_offset());
-        }
-        if end > at {
-            return Ok(Chunk { bytes: Bytes::from(buffer).slice(at..end), next_offset });
-        }
-        if at_least_one { place.read_one(at, expected) } else { Ok(nothing) }
+        let Some(place) = self.find(offset)? else { return Ok(Chunk::empty(offset)) };
+        place.read(offset, max_bytes, at_least_one)
     }
 
     /// The first batch that holds a record not older than `timestamp_ms`: its base offset and its greatest time. Batches are
@@ -343,51 +267,20 @@ impl fmt::Display for Partition {
 }
 
 impl Log {
+    /// Takes back what a failed append left, before anything else is written or the segment is left behind.
+    fn trim_torn_end(&mut self) -> io::Result<()> {
+        if self.has_torn_end {
+            let active = self.active()?;
+            active.reader()?.set_len(active.index.len_bytes)?;
+            self.has_torn_end = false;
+        }
+        Ok(())
+    }
+
     fn active(&mut self) -> io::Result<&mut Segment> {
         self.segments.last_mut().ok_or_else(|| io::Error::other("the log has no segment"))
     }
 }
 
-impl Place {
-    /// The header at `at` in what was read from this place; `None` if the bytes end before it does.
-    fn header(&self, buffer: &[u8], at: usize, expected_offset: i64) -> Result<Option<BatchHeader>, ReadError> {
-        let Some(bytes) = buffer.get(at..) else { return Ok(None) };
-        match batch::read_header(bytes) {
-            // The checksum does not cover the offset, so that is checked by what it must be.
-            Ok(header) if header.base_offset != expected_offset => {
-                Err(self.corrupt(at, BatchError::Invalid("its offset is not the one that follows")))
-            }
-            Ok(header) => Ok(Some(header)),
-            Err(BatchError::Incomplete) => Ok(None),
-            Err(reason) => Err(self.corrupt(at, reason)),
-        }
-    }
-
-    /// Reads the batch at `at`, which is larger than what was read or asked for.
-    fn read_one(&self, at: usize, offset: i64) -> Result<Chunk, ReadError> {
-        let position = self.from + at as u64;
-        let mut bytes = vec![0; HEADER_BYTES];
-        self.file.read_exact_at(&mut bytes, position)?;
-        let Some(header) = self.header(&bytes, 0, offset)? else {
-            return Err(self.corrupt(at, BatchError::Incomplete));
-        };
-        if position + header.size_bytes as u64 > self.to {
-            return Err(self.corrupt(at, BatchError::Incomplete));
-        }
-        bytes.resize(header.size_bytes, 0);
-        self.file.read_exact_at(&mut bytes, position)?;
-        self.check(&bytes, at)?;
-        Ok(Chunk { bytes: Bytes::from(bytes), next_offset: header.next_offset() })
-    }
-
-    fn check(&self, bytes: &[u8], at: usize) -> Result<(), ReadError> {
-        if self.is_sealed {
-            batch::read_checked(bytes).map_err(|reason| self.corrupt(at, reason))?;
-        }
-        Ok(())
-    }
-
-    fn corrupt(&self, at: usize, reason: BatchError) -> ReadError {
-        ReadError::Corrupt { path: self.path.clone(), position: self.from + at as u64, reason }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use kafka_protocol::{
 use tokio::{sync::watch, time::Instant};
 
 use super::Serving;
-use crate::log::broker::partition::{Partition, ReadError};
+use crate::log::broker::{partition::Partition, reading::ReadError};
 
 /// Longest that a fetch waits, whatever the client asks for.
 pub const MAX_FETCH_WAIT: Duration = Duration::from_secs(60);

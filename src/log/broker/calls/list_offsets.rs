@@ -16,13 +16,15 @@ const EARLIEST: i64 = -2;
 
 /// Answers for each partition. A time is answered with the base offset of the first batch that reaches it and the greatest
 /// time in that batch: never beyond the record in question, and at most a batch before it.
-pub fn answer(serving: &Serving, request: ListOffsetsRequest) -> ListOffsetsResponse {
+pub fn answer(serving: &Serving, version: i16, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    // The field came with version 4, and the encoder refuses it before.
+    let leader_epoch = if version >= 4 { LEADER_EPOCH } else { -1 };
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|asked| {
             let response = ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
             match find(serving, &topic.name, asked.partition_index, asked.timestamp) {
                 Ok(Some((offset, timestamp))) => {
-                    response.with_offset(offset).with_timestamp(timestamp).with_leader_epoch(LEADER_EPOCH)
+                    response.with_offset(offset).with_timestamp(timestamp).with_leader_epoch(leader_epoch)
                 }
                 Ok(None) => response.with_offset(-1).with_timestamp(-1),
                 Err(error) => response.with_error_code(error.code()).with_offset(-1).with_timestamp(-1),

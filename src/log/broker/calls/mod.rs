@@ -117,7 +117,7 @@ pub async fn answer(serving: &Serving, local: SocketAddr, request: Bytes) -> Res
             None => Ok(None),
         },
         ApiKey::Fetch => call.encode(&fetch::answer(serving, call.decode()?).await).map(Some),
-        ApiKey::ListOffsets => call.encode(&list_offsets::answer(serving, call.decode()?)).map(Some),
+        ApiKey::ListOffsets => call.encode(&list_offsets::answer(serving, version, call.decode()?)).map(Some),
         ApiKey::Metadata => call.encode(&topics::metadata(serving, local, version, &call.decode()?)).map(Some),
         ApiKey::CreateTopics => call.encode(&topics::create(serving, &call.decode()?)).map(Some),
         // There are no groups; this error ends a client's search at once where "not available" would have it ask for ever.
@@ -183,3 +183,6 @@ impl Call {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,453 @@
+//! The embedded broker as its clients see it: through sockets, and over its files between two lives.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chrono::{TimeZone, Utc};
+use proptest::prelude::*;
+use rskafka::{
+    BackoffConfig,
+    client::{
+        Client, ClientBuilder,
+        error::{Error as ClientError, ProtocolError},
+        partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling},
+    },
+    record::{Record, RecordAndOffset},
+};
+use streamgauge::log::broker::{Broker, BrokerConfig, BrokerError, DataDirLock, SEGMENT_BYTES};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const TOPIC: &str = "video.views";
+
+fn config(dir: &Path, segment_bytes: u64) -> BrokerConfig {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    BrokerConfig { data_dir: dir.join("log"), listen, fall_back_to_free_port: false, segment_bytes }
+}
+
+async fn start(dir: &Path) -> Broker {
+    Broker::start(config(dir, SEGMENT_BYTES)).await.unwrap()
+}
+
+async fn client(broker: &Broker) -> Client {
+    let backoff = BackoffConfig { deadline: Some(DEADLINE), ..BackoffConfig::default() };
+    ClientBuilder::new(vec![broker.local_addr().to_string()]).backoff_config(backoff).build().await.unwrap()
+}
+
+async fn partition(client: &Client) -> Arc<PartitionClient> {
+    Arc::new(client.partition_client(TOPIC, 0, UnknownTopicHandling::Error).await.unwrap())
+}
+
+async fn create(client: &Client) -> Arc<PartitionClient> {
+    client.controller_client().unwrap().create_topic(TOPIC, 2, 1, 5_000).await.unwrap();
+    partition(client).await
+}
+
+fn record(value: impl Into<Vec<u8>>) -> Record {
+    let timestamp = Utc.timestamp_millis_opt(1_700_000_000_000).unwrap();
+    let headers = BTreeMap::from([("h".to_owned(), b"v".to_vec())]);
+    Record { key: Some(b"key".to_vec()), value: Some(value.into()), headers, timestamp }
+}
+
+fn values(records: &[RecordAndOffset]) -> Vec<String> {
+    records.iter().map(|r| String::from_utf8(r.record.value.clone().unwrap()).unwrap()).collect()
+}
+
+/// Reads from `offset` until `count` records have come, and checks that their offsets have no holes.
+async fn read(partition: &PartitionClient, offset: i64, count: usize) -> Vec<RecordAndOffset> {
+    let (mut found, until) = (Vec::new(), Instant::now() + DEADLINE);
+    while found.len() < count {
+        assert!(Instant::now() < until, "{} of {count} records came", found.len());
+        let next = offset + found.len() as i64;
+        found.extend(partition.fetch_records(next, 1..1_000_000, 1_000).await.unwrap().0);
+    }
+    for (at, record) in found.iter().enumerate() {
+        assert_eq!(record.offset, offset + at as i64);
+    }
+    found
+}
+
+fn server_error(error: &ClientError) -> Option<ProtocolError> {
+    match error {
+        ClientError::ServerError { protocol_error, .. } => Some(*protocol_error),
+        _ => None,
+    }
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(dir.join("log").join(format!("{TOPIC}-0"))).unwrap().map(|entry| entry.unwrap().path());
+    let mut logs: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "log")).collect();
+    logs.sort();
+    logs
+}
+
+/// A folder whose topic has `count` batches of one record each, valued by their offset.
+async fn filled(count: i64, segment_bytes: u64) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(config(dir.path(), segment_bytes)).await.unwrap();
+    let topic = create(&client(&broker).await).await;
+    for offset in 0..count {
+        let answered = topic.produce(vec![record(offset.to_string())], Compression::NoCompression).await.unwrap();
+        assert_eq!(answered, [offset]);
+    }
+    read(&topic, 0, count as usize).await;
+    broker.shutdown().await.unwrap();
+    dir
+}
+
+fn numbers(range: std::ops::Range<i64>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
+}
+
+#[tokio::test]
+async fn every_compression_comes_back_as_it_went_in_and_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let topic = create(&client(&broker).await).await;
+    let codecs =
+        [Compression::NoCompression, Compression::Gzip, Compression::Lz4, Compression::Snappy, Compression::Zstd];
+    let mut sent = Vec::new();
+    for (at, codec) in codecs.into_iter().enumerate() {
+        let records: Vec<_> = (0..100).map(|n| record(format!("{at}/{n}"))).collect();
+        let offsets = topic.produce(records.clone(), codec).await.unwrap();
+        assert_eq!(offsets, (at as i64 * 100..at as i64 * 100 + 100).collect::<Vec<_>>());
+        sent.extend(records);
+    }
+    let came: Vec<_> = read(&topic, 0, 500).await.into_iter().map(|r| r.record).collect();
+    assert_eq!(came, sent);
+    broker.shutdown().await.unwrap();
+
+    let broker = start(dir.path()).await;
+    let client = client(&broker).await;
+    let topic = partition(&client).await;
+    let came: Vec<_> = read(&topic, 0, 500).await.into_iter().map(|r| r.record).collect();
+    assert_eq!(came, sent);
+    assert_eq!(topic.produce(vec![record("next")], Compression::Gzip).await.unwrap(), [500]);
+    let listed = client.list_topics().await.unwrap();
+    assert_eq!(listed.iter().map(|t| (t.name.as_str(), t.partitions.len())).collect::<Vec<_>>(), [(TOPIC, 2)]);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answered_publish_survives_the_death_of_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let topic = create(&client(&broker).await).await;
+    topic.produce((0..50).map(|n| record(n.to_string())).collect(), Compression::Lz4).await.unwrap();
+    // What the system has at this moment is what `kill -9` leaves.
+    let left = tempfile::tempdir().unwrap();
+    copy(&dir.path().join("log"), &left.path().join("log"));
+    let second = start(left.path()).await;
+    let topic = partition(&client(&second).await).await;
+    assert_eq!(values(&read(&topic, 0, 50).await), numbers(0..50));
+    broker.shutdown().await.unwrap();
+    second.shutdown().await.unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            fs::copy(entry.path(), target).map(|_| ()).unwrap()
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_cut_and_offsets_go_on() {
+    type Damage = fn(&mut Vec<u8>);
+    let table: [(&str, Damage, i64); 5] = [
+        ("garbage behind the end", |bytes| bytes.extend_from_slice(&[0xab; 100]), 10),
+        ("zeros behind the end", |bytes| bytes.extend_from_slice(&[0; 5_000]), 10),
+        ("last batch cut", |bytes| bytes.truncate(bytes.len() - 3), 9),
+        ("bit flipped in the last batch", |bytes| *bytes.last_mut().unwrap() ^= 4, 9),
+        ("a piece of a header", |bytes| bytes.extend_from_slice(&bytes[..20].to_vec()), 10),
+    ];
+    for (name, damage, kept) in table {
+        let dir = filled(10, SEGMENT_BYTES).await;
+        let path = &segments(dir.path())[0];
+        let mut bytes = fs::read(path).unwrap();
+        damage(&mut bytes);
+        fs::write(path, bytes).unwrap();
+
+        let broker = start(dir.path()).await;
+        let topic = partition(&client(&broker).await).await;
+        assert_eq!(topic.get_offset(OffsetAt::Latest).await.unwrap(), kept, "{name}");
+        let answered = topic.produce(vec![record(kept.to_string())], Compression::NoCompression).await.unwrap();
+        assert_eq!(answered, [kept], "{name}");
+        assert_eq!(values(&read(&topic, 0, kept as usize + 1).await), numbers(0..kept + 1), "{name}");
+        broker.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn segments_roll_and_read_on_across_restarts() {
+    let dir = filled(40, 600).await;
+    assert!(segments(dir.path()).len() > 5);
+    let broker = Broker::start(config(dir.path(), 600)).await.unwrap();
+    let topic = partition(&client(&broker).await).await;
+    for from in 0..40 {
+        assert_eq!(values(&read(&topic, from, 40 - from as usize).await), numbers(from..40), "from {from}");
+    }
+    assert_eq!(topic.produce(vec![record("40")], Compression::NoCompression).await.unwrap(), [40]);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn damage_in_a_sealed_segment_is_never_silent() {
+    // A flipped bit is found when the batch is read.
+    let dir = filled(40, 600).await;
+    let path = segments(dir.path())[1].clone();
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let broker = Broker::start(config(dir.path(), 600)).await.unwrap();
+    let topic = partition(&client(&broker).await).await;
+    let first_damaged: i64 = segments(dir.path())[2].file_stem().unwrap().to_str().unwrap().parse::<i64>().unwrap() - 1;
+    assert_eq!(values(&read(&topic, 0, first_damaged as usize).await).len() as i64, first_damaged);
+    assert_eq!(fetch_error(&broker, first_damaged).await, 2, "CORRUPT_MESSAGE");
+    broker.shutdown().await.unwrap();
+
+    // Without its index it is checked whole, which finds the bit as well.
+    fs::remove_file(path.with_extension("index")).unwrap();
+    let refused = Broker::start(config(dir.path(), 600)).await.unwrap_err();
+    assert!(matches!(&refused, BrokerError::SealedSegmentCorrupt { path: named, .. } if *named == path), "{refused}");
+
+    type Damage = fn(&Path);
+    let table: [(&str, Damage); 2] = [
+        ("shortened", |path| fs::File::options().write(true).open(path).unwrap().set_len(100).unwrap()),
+        ("missing", |path| fs::remove_file(path).unwrap()),
+    ];
+    for (name, damage) in table {
+        let dir = filled(40, 600).await;
+        damage(&segments(dir.path())[1]);
+        let refused = Broker::start(config(dir.path(), 600)).await.unwrap_err();
+        assert!(matches!(refused, BrokerError::SealedSegmentCorrupt { .. }), "{name}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_topic_list_is_an_error_and_not_an_empty_broker() {
+    let dir = filled(1, SEGMENT_BYTES).await;
+    fs::remove_file(dir.path().join("log/broker.json")).unwrap();
+    let refused = Broker::start(config(dir.path(), SEGMENT_BYTES)).await.unwrap_err();
+    assert!(matches!(refused, BrokerError::MetadataUnusable { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_folder_has_one_process_and_a_port_one_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let refused = Broker::start(config(dir.path(), SEGMENT_BYTES)).await.unwrap_err();
+    assert!(
+        matches!(&refused, BrokerError::Locked { holder, .. } if *holder == std::process::id().to_string()),
+        "{refused}"
+    );
+
+    let other = tempfile::tempdir().unwrap();
+    let taken = BrokerConfig { listen: broker.local_addr(), ..config(other.path(), SEGMENT_BYTES) };
+    assert!(matches!(Broker::start(taken.clone()).await.unwrap_err(), BrokerError::Listen { .. }));
+    let fallen_back = Broker::start(BrokerConfig { fall_back_to_free_port: true, ..taken }).await.unwrap();
+    assert_ne!(fallen_back.local_addr(), broker.local_addr());
+    fallen_back.shutdown().await.unwrap();
+    broker.shutdown().await.unwrap();
+    DataDirLock::acquire(&dir.path().join("log")).expect("given back at shutdown");
+}
+
+#[tokio::test]
+async fn a_waiting_fetch_wakes_when_records_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let client = client(&broker).await;
+    let (reader, writer) = (create(&client).await, partition(&client).await);
+    let began = Instant::now();
+    let waiting = tokio::spawn(async move { reader.fetch_records(0, 1..1_000_000, 15_000).await });
+    // A connection of its own: the waiting one does not hold this up.
+    writer.produce(vec![record("now")], Compression::NoCompression).await.unwrap();
+    let (records, watermark) = waiting.await.unwrap().unwrap();
+    assert_eq!((values(&records), watermark), (vec!["now".to_owned()], 1));
+    assert!(began.elapsed() < Duration::from_secs(10), "it waited for its time instead: {:?}", began.elapsed());
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn offsets_outside_the_log_and_topics_that_are_not_there_are_refused() {
+    let dir = filled(3, SEGMENT_BYTES).await;
+    let broker = start(dir.path()).await;
+    let client = client(&broker).await;
+    let topic = partition(&client).await;
+    for offset in [-5, 4, i64::MAX] {
+        let error = topic.fetch_records(offset, 1..1_000, 10).await.unwrap_err();
+        assert_eq!(server_error(&error), Some(ProtocolError::OffsetOutOfRange), "{offset}");
+    }
+    assert_eq!(topic.fetch_records(3, 1..1_000, 10).await.unwrap(), (vec![], 3));
+    assert_eq!(topic.get_offset(OffsetAt::Earliest).await.unwrap(), 0);
+    let time = |ms| OffsetAt::Timestamp(Utc.timestamp_millis_opt(ms).unwrap());
+    assert_eq!(topic.get_offset(time(1_600_000_000_000)).await.unwrap(), 0);
+    assert_eq!(topic.get_offset(time(1_800_000_000_000)).await.unwrap(), -1);
+
+    let absent = client.partition_client("absent", 0, UnknownTopicHandling::Error).await.unwrap_err();
+    assert_eq!(server_error(&absent), Some(ProtocolError::UnknownTopicOrPartition));
+    let controller = client.controller_client().unwrap();
+    let table = [
+        ("video.views", 1, 1, ProtocolError::TopicAlreadyExists),
+        ("no/slash", 1, 1, ProtocolError::InvalidTopicException),
+        ("many", 100_000, 1, ProtocolError::InvalidPartitions),
+        ("copies", 1, 3, ProtocolError::InvalidReplicationFactor),
+    ];
+    for (name, partitions, replication, wrong) in table {
+        let error = controller.create_topic(name, partitions, replication, 1_000).await.unwrap_err();
+        assert_eq!(server_error(&error), Some(wrong), "{name}");
+    }
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_beyond_the_limit_is_refused_and_the_next_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let topic = create(&client(&broker).await).await;
+    let error = topic.produce(vec![record(vec![b'x'; 17 << 20])], Compression::NoCompression).await.unwrap_err();
+    assert_eq!(server_error(&error), Some(ProtocolError::MessageTooLarge));
+    // Larger than what the fetch asks for, and it comes all the same.
+    topic.produce(vec![record(vec![b'x'; 3 << 20])], Compression::NoCompression).await.unwrap();
+    assert_eq!(read(&topic, 0, 1).await[0].record.value.as_ref().unwrap().len(), 3 << 20);
+    broker.shutdown().await.unwrap();
+}
+
+// Requests by hand, where a client would hide what is to be seen.
+
+fn request(key: i16, version: i16, correlation_id: i32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(&key.to_be_bytes());
+    bytes.extend_from_slice(&version.to_be_bytes());
+    bytes.extend_from_slice(&correlation_id.to_be_bytes());
+    bytes.extend_from_slice(&(-1_i16).to_be_bytes());
+    bytes.extend_from_slice(body);
+    let mut framed = (bytes.len() as i32).to_be_bytes().to_vec();
+    framed.extend(bytes);
+    framed
+}
+
+fn fetch_body(offset: i64, max_wait_ms: i32) -> Vec<u8> {
+    let mut body = Vec::new();
+    for number in [-1, max_wait_ms, 1, 1_000_000] {
+        body.extend_from_slice(&i32::to_be_bytes(number));
+    }
+    body.push(0);
+    body.extend_from_slice(&1_i32.to_be_bytes());
+    body.extend_from_slice(&(TOPIC.len() as i16).to_be_bytes());
+    body.extend_from_slice(TOPIC.as_bytes());
+    body.extend_from_slice(&1_i32.to_be_bytes());
+    body.extend_from_slice(&0_i32.to_be_bytes());
+    body.extend_from_slice(&offset.to_be_bytes());
+    body.extend_from_slice(&1_000_000_i32.to_be_bytes());
+    body
+}
+
+async fn answer(stream: &mut TcpStream) -> Vec<u8> {
+    let length = tokio::time::timeout(DEADLINE, stream.read_i32()).await.unwrap().unwrap();
+    let mut bytes = vec![0; length as usize];
+    stream.read_exact(&mut bytes).await.unwrap();
+    bytes
+}
+
+/// The partition's error code in the answer to a fetch (version 4).
+async fn fetch_error(broker: &Broker, offset: i64) -> i16 {
+    let mut stream = TcpStream::connect(broker.local_addr()).await.unwrap();
+    stream.write_all(&request(1, 4, 1, &fetch_body(offset, 100))).await.unwrap();
+    let bytes = answer(&mut stream).await;
+    let at = 4 + 4 + 4 + 2 + TOPIC.len() + 4 + 4;
+    i16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let dir = filled(0, SEGMENT_BYTES).await;
+    let broker = start(dir.path()).await;
+    let mut stream = TcpStream::connect(broker.local_addr()).await.unwrap();
+    let mut sent = request(1, 4, 100, &fetch_body(0, 300));
+    sent.extend(request(18, 0, 101, &[]));
+    sent.extend(request(3, 1, 102, &(-1_i32).to_be_bytes()));
+    stream.write_all(&sent).await.unwrap();
+    for correlation_id in 100..103_i32 {
+        assert_eq!(answer(&mut stream).await[..4], correlation_id.to_be_bytes());
+    }
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unknown_api_versions_is_answered_in_version_0() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut stream = TcpStream::connect(broker.local_addr()).await.unwrap();
+    stream.write_all(&request(18, 99, 7, b"whatever comes later")).await.unwrap();
+    let bytes = answer(&mut stream).await;
+    assert_eq!((&bytes[..4], &bytes[4..6]), (&7_i32.to_be_bytes()[..], &35_i16.to_be_bytes()[..]));
+    assert!(i32::from_be_bytes(bytes[6..10].try_into().unwrap()) > 0, "the list comes with it");
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn hostile_requests_close_their_connection_and_nothing_else() {
+    let dir = filled(0, SEGMENT_BYTES).await;
+    let broker = start(dir.path()).await;
+    let huge_count = i32::MAX.to_be_bytes();
+    let table: [(&str, Vec<u8>); 7] = [
+        ("negative length", (-1_i32).to_be_bytes().to_vec()),
+        ("length beyond the cap", i32::MAX.to_be_bytes().to_vec()),
+        ("http", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+        ("unknown call", request(999, 0, 1, &[])),
+        ("unknown version", request(3, 50, 1, &[])),
+        ("array of two thousand millions", request(3, 1, 1, &huge_count)),
+        ("bytes behind the request", request(3, 1, 1, &[0xff, 0xff, 0xff, 0xff, 1, 2, 3])),
+    ];
+    for (name, bytes) in table {
+        let mut stream = TcpStream::connect(broker.local_addr()).await.unwrap();
+        stream.write_all(&bytes).await.unwrap();
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut rest)).await;
+        assert!(closed.is_ok() && rest.is_empty(), "{name}: {closed:?}");
+    }
+    assert_eq!(fetch_error(&broker, 0).await, 0, "others are served");
+    broker.shutdown().await.unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Random bodies in well-framed requests of every call; each batch of them ends with a sane request on a new connection.
+    #[test]
+    fn no_bytes_stop_the_broker(
+        requests in proptest::collection::vec(
+            (prop_oneof![Just(0_i16), Just(1), Just(2), Just(3), Just(10), Just(18), Just(19)], 0..12_i16,
+             proptest::collection::vec(prop_oneof![3 => Just(0_u8), 1 => Just(0xff), 1 => Just(1), 2 => any::<u8>()], 0..90)),
+            1..40,
+        )
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dir = filled(0, SEGMENT_BYTES).await;
+            let broker = start(dir.path()).await;
+            for (key, version, body) in requests {
+                let mut stream = TcpStream::connect(broker.local_addr()).await.unwrap();
+                stream.write_all(&request(key, version, 1, &body)).await.unwrap();
+            }
+            assert_eq!(fetch_error(&broker, 0).await, 0);
+            broker.shutdown().await.unwrap();
+        });
+    }
+}
