@@ -4,3 +4,4 @@
 mod support;
 
 mod store;
+mod store_faults;
