@@ -1,7 +1,9 @@
-//! What several tests share.
+//! What several test targets share.
 
 // Each test binary uses a part of it; what is wrong in a helper fails the test.
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod events;
+pub mod log_contract;
 pub mod oracle;
+pub mod store_contract;

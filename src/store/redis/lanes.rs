@@ -63,6 +63,13 @@ struct Connection {
     task: ConnectHandle,
 }
 
+impl Connection {
+    /// The client may still call itself connected when the task that drives the connection has ended.
+    fn lives(&self) -> bool {
+        self.client.is_connected() && !self.task.is_finished()
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         self.task.abort();
@@ -147,7 +154,7 @@ impl Lanes {
 
     async fn connection(&self, lane: &Lane, doing: &str) -> Result<Arc<Connection>, StoreError> {
         let mut slot = lane.lock().await;
-        if let Some(connection) = slot.as_ref().filter(|connection| connection.client.is_connected()) {
+        if let Some(connection) = slot.as_ref().filter(|connection| connection.lives()) {
             return Ok(connection.clone());
         }
         *slot = None;

@@ -1,0 +1,176 @@
+//! The contract of `Store`: functions over a fresh store, run on every implementation.
+//!
+//! `store_contract_tests!(make)` makes a test of each; `make` is an async function that returns a [`Fixture`].
+
+pub mod claims;
+pub mod kinds;
+pub mod random;
+pub mod sections;
+
+use std::{any::Any, pin::Pin};
+
+use streamgauge::{
+    model::{
+        Answer, Checkpoint, Delta, Fingerprint, Key, Kind, LogIdentity, Membership, Origin, Outcome, Query,
+        RecentEntry, Refusal, RefusalReason, Section, TopicPartition,
+    },
+    store::Store,
+};
+
+/// A command sent to the server behind the store's back: what it answered, flattened to texts.
+pub type Raw = Box<dyn Fn(Vec<String>) -> Pin<Box<dyn Future<Output = Vec<String>> + Send>> + Send + Sync>;
+
+/// A store that holds nothing yet.
+pub struct Fixture {
+    /// The store.
+    pub store: Box<dyn Store>,
+    /// Sends commands to the server; absent where there is no server. Keys are given with their prefix.
+    pub raw: Option<Raw>,
+    /// Stands before each key.
+    pub prefix: String,
+    /// What has to live as long as the store.
+    pub keep: Box<dyn Any + Send + Sync>,
+}
+
+impl Fixture {
+    /// Sends a command; `@` at the beginning of a word stands for the prefix.
+    pub async fn raw(&self, command: &str) -> Vec<String> {
+        let words = command.split(' ').map(|word| match word.strip_prefix('@') {
+            Some(key) => format!("{}{key}", self.prefix),
+            None => word.to_owned(),
+        });
+        (self.raw.as_ref().unwrap())(words.collect()).await
+    }
+
+    /// Removes what a test left on the server.
+    pub async fn clean(self) {
+        if let Some(raw) = &self.raw {
+            for key in self.raw("KEYS @*").await {
+                raw(vec!["UNLINK".to_owned(), key]).await;
+            }
+        }
+        drop(self.keep);
+    }
+
+    pub async fn apply_one(&self, section: Section) -> Outcome {
+        let outcomes = self.store.apply(0, &[section]).await.unwrap();
+        assert_eq!(outcomes.len(), 1);
+        outcomes[0].clone()
+    }
+
+    pub async fn ask(&self, query: Query) -> Answer {
+        self.store.read(&[query]).await.unwrap().remove(0)
+    }
+
+    pub async fn counter(&self, name: &str) -> Option<i64> {
+        match self.ask(Query::Counter(name.to_owned())).await {
+            Answer::Counter(number) => number,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn checkpoint(&self, partition: &TopicPartition) -> Option<Checkpoint> {
+        self.store.positions(std::slice::from_ref(partition)).await.unwrap()[0][0].checkpoint
+    }
+}
+
+pub fn partition(number: i32) -> TopicPartition {
+    TopicPartition::new("video.views", number)
+}
+
+pub fn checkpoint(offset: i64) -> Checkpoint {
+    Checkpoint { offset, incarnation: 0, fingerprint: Fingerprint(7) }
+}
+
+/// A section of partition `number` that leads from one offset to another; below 0 is "none stored".
+pub fn section(number: i32, from: i64, to: i64, deltas: Vec<(Key, Delta)>) -> Section {
+    Section {
+        partition: partition(number),
+        expect: (from >= 0).then(|| checkpoint(from)),
+        next: checkpoint(to),
+        gap: None,
+        log_identity: LogIdentity::default(),
+        deltas,
+    }
+}
+
+pub fn count(name: &str, amount: i64) -> (Key, Delta) {
+    (Key::new(Kind::Count, name), Delta::Count(amount))
+}
+
+pub fn max(name: &str, value: i64) -> (Key, Delta) {
+    (Key::new(Kind::Max, name), Delta::Max(value))
+}
+
+pub fn origin(number: i32, offset: i64) -> Origin {
+    Origin { topic: 5, partition: number, offset, effect: 0 }
+}
+
+pub fn last(name: &str, time_ms: i64, origin: Origin, value: i64) -> (Key, Delta) {
+    (Key::new(Kind::Last, name), Delta::Last { time_ms, origin, value })
+}
+
+pub fn unique(name: &str, expire_at_ms: Option<i64>, elements: impl IntoIterator<Item = String>) -> (Key, Delta) {
+    let elements = elements.into_iter().map(String::into_boxed_str).collect();
+    (Key::new(Kind::Unique, name), Delta::Unique { expire_at_ms, elements })
+}
+
+pub fn recent(name: &str, cap: usize, entries: &[(i64, Origin, &str)]) -> (Key, Delta) {
+    let entry = |(time_ms, origin, element): &(i64, Origin, &str)| RecentEntry {
+        time_ms: *time_ms,
+        origin: *origin,
+        element: (*element).into(),
+    };
+    (Key::new(Kind::Recent, name), Delta::Recent { cap, entries: entries.iter().map(entry).collect() })
+}
+
+pub fn top(name: &str, expire_at_ms: Option<i64>, sums: &[(&str, i64)]) -> (Key, Delta) {
+    let sums = sums.iter().map(|(element, sum)| ((*element).into(), *sum)).collect();
+    (Key::new(Kind::Top, name), Delta::Top { expire_at_ms, sums })
+}
+
+/// Operations on elements of a set, in order; each moves the counter by +1 or -1 where it changes something.
+pub fn member(name: &str, counter: &str, operations: &[(&str, bool)]) -> (Key, Delta) {
+    let mut delta = Delta::Member { elements: Default::default() };
+    for (element, is_add) in operations {
+        let moves = Some((counter.into(), if *is_add { 1 } else { -1 }));
+        let one = [((*element).into(), Membership::new(*is_add, moves))].into_iter().collect();
+        delta.merge(Delta::Member { elements: one }).unwrap();
+    }
+    (Key::new(Kind::Member, name), delta)
+}
+
+pub fn refused(key: &str, reason: RefusalReason) -> Outcome {
+    Outcome::Refused(Refusal { key: key.to_owned(), reason })
+}
+
+/// Milliseconds since 1970, `seconds` from now.
+pub fn from_now_ms(seconds: i64) -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    now.as_millis() as i64 + seconds * 1_000
+}
+
+/// Makes a test of every function of the contract.
+#[macro_export]
+macro_rules! store_contract_tests {
+    ($make:path; $($room:ident: $($name:ident),+;)+) => { $($(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let fixture = $make().await;
+            $crate::support::store_contract::$room::$name(&fixture).await;
+            fixture.clean().await;
+        }
+    )+)+ };
+    ($make:path) => {
+        $crate::store_contract_tests! { $make;
+            sections: applied_and_again_changes_nothing, conflicts_tell_what_is_stored, sections_stand_by_themselves,
+                none_is_not_zero, gaps_and_the_log_are_noted, edges_of_64_bits, large_sections_at_the_cap,
+                a_section_twice_in_one_call, wrong_types_are_refused, numbers_that_are_none_are_refused,
+                a_forgotten_script_is_sent_again, results_are_plain;
+            kinds: highest_and_latest, members_as_a_table, histories_keep_the_newest, rankings_sum_per_window,
+                uniques_are_estimated, expired_keys_leave_no_trace, counters_are_scanned_in_pages;
+            claims: topics_belong_to_one_group, first_offsets_are_fixed_once, documents_compare_and_set;
+            random: any_history_equals_the_naive_fold;
+        }
+    };
+}
