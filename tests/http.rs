@@ -290,8 +290,8 @@ async fn other_results_are_found_under_their_names() {
     let app = App::start().await;
     for (path, data) in [
         (
-            "uniques/video:1:viewers?day=2026-11-21",
-            json!({"key": "video:1:viewers", "exists": true, "value": 3, "day": "2026-11-21"}),
+            "uniques/video:1:viewers?day=2020-01-05",
+            json!({"key": "video:1:viewers", "exists": true, "value": 3, "day": "2020-01-05"}),
         ),
         ("uniques/all:users", json!({"key": "all:users", "exists": true, "value": 9, "day": null})),
         (
