@@ -15,6 +15,9 @@ pub const PREFIX: &str = "dlq-";
 pub const ORIGINAL_LENGTH_HEADER: &str = "dlq-original-length";
 /// Header: the value (and what else was too large) was left out, since the topic does not take so large a record.
 pub const TRUNCATED_HEADER: &str = "dlq-truncated";
+/// Header: the record's own time, milliseconds since 1970. The dead letter itself has the time of the attempt, so that the
+/// retention of its topic runs from there.
+pub const TIMESTAMP_HEADER: &str = "dlq-timestamp";
 /// Most bytes of key, and of all original headers together, that a truncated dead letter keeps.
 const MAX_KEPT_BYTES: usize = 16 * 1024;
 /// Most characters of a message.
@@ -67,7 +70,7 @@ impl DeadLetter<'_> {
         });
         let kept = self.record.headers.iter().filter(|(name, _)| !name.starts_with(PREFIX)).cloned();
         let headers = kept.chain(headers).collect();
-        OutRecord { key: self.record.key.clone(), value, headers, timestamp_ms: self.record.timestamp_ms }
+        OutRecord { key: self.record.key.clone(), value, headers, timestamp_ms: Some(self.attempted_at_ms) }
     }
 
     /// The same without the value, for a record that is too large for the dead letter topic. It says so; the headers
@@ -79,7 +82,7 @@ impl DeadLetter<'_> {
         headers.extend(self.headers(&self.message(), &time::rfc3339(self.attempted_at_ms)));
         headers.push((TRUNCATED_HEADER.to_owned(), b"true".to_vec()));
         let key = self.record.key.clone().filter(|key| key.len() <= MAX_KEPT_BYTES);
-        OutRecord { key, value: None, headers, timestamp_ms: self.record.timestamp_ms }
+        OutRecord { key, value: None, headers, timestamp_ms: Some(self.attempted_at_ms) }
     }
 
     fn message(&self) -> String {
@@ -98,6 +101,7 @@ impl DeadLetter<'_> {
             ("dlq-partition", &self.source.partition.to_string()),
             ("dlq-offset", &self.offset.to_string()),
             ("dlq-status", "null"),
+            (TIMESTAMP_HEADER, &self.record.timestamp_ms.unwrap_or_default().to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
         .into()

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{measure, 
-    generation::{Generations, Sealed},
+    generation::{Generations, Sealed, SealedSection},
     health::{Beat, Health, Level},
     tenure::{Tenure, Tenures, Verdict},
 };
@@ -93,15 +93,19 @@ impl Flusher {
     async fn flush(&self, sealed: Sealed, beat: &Beat) -> bool {
         let began = Instant::now();
         let mut backoff = Backoff::store();
-        let (mut tenures, mut sections): (Vec<Arc<Tenure>>, Vec<Section>) = sealed.sections.into_iter().unzip();
+        let (mut tenures, mut sections) = (Vec::new(), Vec::new());
+        for SealedSection { tenure, section, newest_ms } in sealed.sections {
+            tenures.push((tenure, newest_ms));
+            sections.push(section);
+        }
         loop {
             if sections.is_empty() {
                 return true;
             }
             match self.store.apply(SHARD, &sections).await {
                 Ok(outcomes) => {
-                    for ((tenure, section), outcome) in tenures.iter().zip(&sections).zip(outcomes) {
-                        settle(tenure, section, outcome);
+                    for (((tenure, newest_ms), section), outcome) in tenures.iter().zip(&sections).zip(outcomes) {
+                        settle(tenure, section, outcome, *newest_ms);
                     }
                     self.store_is(Level::Ok, "");
                     measure::flushed(began.elapsed(), sealed.weight);
@@ -114,7 +118,7 @@ impl Flusher {
                     tracing::warn!(%error, retry_in_ms = delay.as_millis() as u64, "flush failed; the same sections are sent again");
                     tokio::time::sleep(delay).await;
                     // What a tenure holds is void once it has ended, also in flight.
-                    let alive: Vec<bool> = tenures.iter().map(|tenure| tenure.is_alive()).collect();
+                    let alive: Vec<bool> = tenures.iter().map(|(tenure, _)| tenure.is_alive()).collect();
                     retain(&mut tenures, &alive);
                     retain(&mut sections, &alive);
                 }
@@ -152,10 +156,14 @@ fn retain<T>(values: &mut Vec<T>, keep: &[bool]) {
     values.retain(|_| keep.next().copied().unwrap_or(true));
 }
 
-fn settle(tenure: &Tenure, section: &Section, outcome: Outcome) {
+fn settle(tenure: &Tenure, section: &Section, outcome: Outcome, newest_ms: i64) {
     match outcome {
         Outcome::Applied | Outcome::AlreadyApplied => {
             tenure.advance(section.next);
+            if newest_ms > 0 {
+                let age_ms = chrono::Utc::now().timestamp_millis().saturating_sub(newest_ms);
+                measure::end_to_end(&tenure.partition.topic, Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)));
+            }
             if let Some(gap) = section.gap {
                 measure::gap(&tenure.partition.topic, gap.to - gap.from);
             }

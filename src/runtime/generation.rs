@@ -59,6 +59,7 @@ type DeltaMap = DashMap<Key, PerTenure, BuildHasherDefault<KnownHash>>;
 struct Progress {
     tenure: Arc<Tenure>,
     next_offset: i64,
+    newest_ms: i64,
     gap: Option<Gap>,
 }
 
@@ -70,10 +71,20 @@ struct Open {
 
 /// A sealed generation: one section per tenure that made progress.
 pub struct Sealed {
-    /// Sections with the tenure that each belongs to.
-    pub sections: Vec<(Arc<Tenure>, Section)>,
+    /// The sections, each with its tenure.
+    pub sections: Vec<SealedSection>,
     /// Values in all sections.
     pub weight: usize,
+}
+
+/// What one tenure brings to a flush.
+pub struct SealedSection {
+    /// The tenure.
+    pub tenure: Arc<Tenure>,
+    /// What is written.
+    pub section: Section,
+    /// Time of the youngest record in it, milliseconds since 1970.
+    pub newest_ms: i64,
 }
 
 /// The open generation, and the count of flushes that readers watch.
@@ -119,7 +130,8 @@ impl Generations {
     /// Notes a gap: the checkpoint moves over it with the next flush, also if nothing follows.
     pub fn note_gap(&self, tenure: &Arc<Tenure>, gap: Gap) {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        self.note_progress(&open, tenure, gap.to, Some(gap));
+        note_progress(&open, tenure, gap.to, 0, Some(gap));
+        self.has_progress.store(true, Ordering::Release);
     }
 
     fn merge_now(&self, tenure: &Arc<Tenure>, batch: Batch) -> Result<(), SumOverflow> {
@@ -150,18 +162,9 @@ impl Generations {
             }
         }
         self.weight.fetch_add(weight, Ordering::AcqRel);
-        self.note_progress(&open, tenure, batch.next_offset, None);
-        Ok(())
-    }
-
-    fn note_progress(&self, open: &Open, tenure: &Arc<Tenure>, next_offset: i64, gap: Option<Gap>) {
-        let mut progress = open.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = progress
-            .entry(tenure.id)
-            .or_insert_with(|| Progress { tenure: Arc::clone(tenure), next_offset, gap: None });
-        entry.next_offset = next_offset;
-        entry.gap = entry.gap.or(gap);
+        note_progress(&open, tenure, batch.next_offset, batch.tally.newest_ms, None);
         self.has_progress.store(true, Ordering::Release);
+        Ok(())
     }
 
     async fn wait_for_room(&self) {
@@ -265,6 +268,16 @@ impl PendingCounters for Generations {
     }
 }
 
+fn note_progress(open: &Open, tenure: &Arc<Tenure>, next_offset: i64, newest_ms: i64, gap: Option<Gap>) {
+    let mut progress = open.progress.lock().unwrap_or_else(PoisonError::into_inner);
+    let entry = progress
+        .entry(tenure.id)
+        .or_insert_with(|| Progress { tenure: Arc::clone(tenure), next_offset, newest_ms, gap: None });
+    entry.next_offset = next_offset;
+    entry.newest_ms = entry.newest_ms.max(newest_ms);
+    entry.gap = entry.gap.or(gap);
+}
+
 /// Splits a closed generation by tenure. Void tenures are skipped (invariant 4).
 fn into_sections(open: Open) -> Sealed {
     let progress = open.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -285,7 +298,7 @@ fn into_sections(open: Open) -> Sealed {
     let sections = progress
         .into_values()
         .filter(|progress| progress.tenure.is_alive())
-        .map(|Progress { tenure, next_offset, gap }| {
+        .map(|Progress { tenure, next_offset, newest_ms, gap }| {
             let section = Section {
                 partition: tenure.partition.clone(),
                 expect: tenure.stored(),
@@ -294,7 +307,7 @@ fn into_sections(open: Open) -> Sealed {
                 log_identity: LogIdentity::default(),
                 deltas: deltas.remove(&tenure.id).unwrap_or_default(),
             };
-            (tenure, section)
+            SealedSection { tenure, section, newest_ms }
         })
         .collect();
     Sealed { sections, weight }
