@@ -57,7 +57,7 @@ impl App {
         let (catalog, health) = (Arc::new(catalog()), Arc::new(Health::new(Instant::now())));
         let state = AppState::new(Parts {
             publisher: Publisher::new(catalog.clone(), sender.clone()),
-            reads: Reads::new(catalog.clone(), results.clone(), results.clone()),
+            reads: Arc::new(Reads::new(catalog.clone(), results.clone(), results.clone())),
             catalog,
             health: health.clone(),
             render_metrics: Arc::new(|| "metrics here\n".to_owned()),

@@ -16,6 +16,9 @@ use crate::{
 /// Numbers that the section changes, by name: 128 bits, so that a sum is judged whole.
 type Moves = BTreeMap<Box<str>, i128>;
 
+/// Numbers to store, by name.
+type Sums = Vec<(Box<str>, i64)>;
+
 /// Applies a section, or says why not. An error is the disk's; the transaction is void then.
 pub(super) fn section(tables: &mut Tables<'_>, section: &Section, now_ms: i64) -> Result<Outcome, redb::Error> {
     let name = section.partition.to_string();
@@ -52,11 +55,7 @@ pub(super) fn section(tables: &mut Tables<'_>, section: &Section, now_ms: i64) -
 }
 
 /// The sums that are to be stored, or what is in the way.
-fn check(
-    tables: &Tables<'_>,
-    section: &Section,
-    now_ms: i64,
-) -> Result<Result<Vec<(Box<str>, i64)>, Refusal>, redb::Error> {
+fn check(tables: &Tables<'_>, section: &Section, now_ms: i64) -> Result<Result<Sums, Refusal>, redb::Error> {
     let overflow = |key: &str| Refusal { key: key.to_owned(), reason: RefusalReason::Overflow };
     let mut moves = Moves::new();
     for (key, delta) in &section.deltas {

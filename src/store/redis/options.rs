@@ -159,7 +159,9 @@ mod tests {
 
     #[test]
     fn urls_read_as_a_table() {
-        let cases: &[(&str, &str, u16, Option<&str>, Option<&str>, u8)] = &[
+        // URL; host, port, user, password, database.
+        type Case = (&'static str, &'static str, u16, Option<&'static str>, Option<&'static str>, u8);
+        let cases: &[Case] = &[
             ("redis://localhost", "localhost", 6379, None, None, 0),
             ("redis://localhost/", "localhost", 6379, None, None, 0),
             ("redis://10.0.0.1:7000/3", "10.0.0.1", 7000, None, None, 3),

@@ -52,7 +52,7 @@ pub async fn documents_compare_and_set(f: &Fixture) {
         (swap(None, None, None), SwapOutcome::Swapped),
     ];
     for (i, (swap, expected)) in cases.iter().enumerate() {
-        assert_eq!(f.store.swap(std::slice::from_ref(swap)).await.unwrap(), [expected.clone()], "{i}");
+        assert_eq!(f.store.swap(std::slice::from_ref(swap)).await.unwrap(), std::slice::from_ref(expected), "{i}");
     }
     let all: Vec<Swap> = cases.iter().map(|(swap, _)| swap.clone()).collect();
     let expected: Vec<SwapOutcome> = cases.iter().map(|(_, outcome)| outcome.clone()).collect();
