@@ -33,10 +33,12 @@ pub struct Problem {
     detail: String,
     /// The path that was called.
     #[serde(skip_serializing_if = "Option::is_none")]
-    instance: Option<String>,
+    #[schema(value_type = Option<String>)]
+    instance: Option<Box<str>>,
     /// The known name most like the one that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    nearest: Option<String>,
+    #[schema(value_type = Option<String>)]
+    nearest: Option<Box<str>>,
 }
 
 impl Problem {
@@ -74,7 +76,7 @@ impl Problem {
 
     /// Says which path was called.
     pub(super) fn at(mut self, path: &str) -> Self {
-        self.instance = Some(path.to_owned());
+        self.instance = Some(path.into());
         self
     }
 
@@ -113,7 +115,7 @@ impl From<&PublishError> for Problem {
             PublishError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, None),
             PublishError::Full | PublishError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, None),
         };
-        Self { nearest, ..Self::named(status, error.code(), error.to_string()) }
+        Self { nearest: nearest.map(String::into_boxed_str), ..Self::named(status, error.code(), error.to_string()) }
     }
 }
 
@@ -128,6 +130,7 @@ impl From<ReadError> for Problem {
             ReadError::Unsettled => Self::named(StatusCode::SERVICE_UNAVAILABLE, "unsettled", detail),
             ReadError::Invalid(_) => Self::bad_request(detail),
             ReadError::UnknownRanking { nearest, .. } => {
+                let nearest = nearest.map(String::into_boxed_str);
                 Self { nearest, ..Self::named(StatusCode::NOT_FOUND, "unknown-ranking", detail) }
             }
         }
