@@ -31,8 +31,10 @@
 //! # Limits
 //! No replication, groups, transactions, idempotent producing, retention, deletion or topic settings. Produce 3 to 8, Fetch 4
 //! to 11 without sessions, ListOffsets 1 to 5, Metadata 0 to 8, CreateTopics 2 to 4, ApiVersions 0 to 3. Topics are not made by
-//! naming them. A bit that flips in the last segment *below* its end cuts the log there, as a torn tail does. Caps:
-//! [`batch::MAX_BATCH_BYTES`], [`topics::MAX_PARTITIONS`], [`connection::MAX_CONNECTIONS`], [`connection::MAX_REQUEST_BYTES`].
+//! naming them (librdkafka looks for a new one for 30 seconds before it reports "unknown topic"). A search for a group's
+//! coordinator is answered with "unsupported". A bit that flips in the last segment *below* its end cuts the log there, as a
+//! torn tail does, and the offsets behind are given again. Caps: batches of 16 MiB, requests of 100 MiB, 512 connections,
+//! 512 partitions.
 //!
 //! Kept out of here: TLS and SASL. It listens on loopback unless told otherwise; whoever reaches it may write.
 

@@ -5,7 +5,7 @@ mod list_offsets;
 mod produce;
 mod topics;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::{
@@ -19,8 +19,6 @@ use super::{
     shape::{self, Field},
     topics::Topics,
 };
-
-use std::sync::Arc;
 
 /// What the calls work on.
 #[derive(Debug)]

@@ -1,6 +1,9 @@
 //! What a partition's log promises, on its files.
 
-use std::fs::{self, File};
+use std::{
+    fs::{self, File},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 
