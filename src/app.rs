@@ -199,7 +199,8 @@ impl App {
             cors_origin: Some(config.http.cors_origins.join(",")).filter(|origins| !origins.is_empty()),
         });
 
-        let (serving, counted, abandon) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let (serving, counted, abandon) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let mut servers = JoinSet::new();
         if let Some(probes) = probes {
             servers.spawn(http::serve_probes(probes, state.clone(), serving.clone()));
@@ -262,7 +263,9 @@ impl App {
             Ok(result) => result,
             Err(_) => {
                 abandon.cancel();
-                tracing::error!("not finished within SHUTDOWN_TIMEOUT: what is not flushed is counted again after the next start");
+                tracing::error!(
+                    "not finished within SHUTDOWN_TIMEOUT: what is not flushed is counted again after the next start"
+                );
                 Ok(())
             }
         };
@@ -279,8 +282,13 @@ impl App {
                     "counted from offset {first} to {}", last.offset);
             }
         }
-        tracing::info!(records = tally.records, events = tally.events, duplicates = tally.duplicates,
-            dead_letters = tally.dead_letters, "stopped");
+        tracing::info!(
+            records = tally.records,
+            events = tally.events,
+            duplicates = tally.duplicates,
+            dead_letters = tally.dead_letters,
+            "stopped"
+        );
     }
 }
 
@@ -319,8 +327,7 @@ async fn open_log(config: &Config, catalog: &Catalog) -> Result<(Arc<dyn Log>, O
             (vec![broker.local_addr().to_string()], Some(broker))
         }
     };
-    let compression_of =
-        catalog.topics.iter().map(|topic| (topic.name.to_string(), topic.compression)).collect();
+    let compression_of = catalog.topics.iter().map(|topic| (topic.name.to_string(), topic.compression)).collect();
     let log = KafkaLog::connect(KafkaOptions {
         client_id: config.kafka.client_id.clone(),
         request_timeout: config.kafka.request_timeout,

@@ -65,9 +65,7 @@ impl Cli {
             Some(Command::Counters(args)) => counters::run(args, &local(&load()?.config)?, &mut out).await,
             Some(Command::Healthcheck(args)) => healthcheck::run(args, &local(&load()?.config)?, &mut out).await,
             Some(Command::Catalog(args)) => catalog::run(&args, &run::choice(&load()?.config), is_terminal, &mut out),
-            Some(Command::Config(args)) => {
-                config::run(&args, &environment, self.config.as_deref(), windows, &mut out)
-            }
+            Some(Command::Config(args)) => config::run(&args, &environment, self.config.as_deref(), windows, &mut out),
         }
     }
 }

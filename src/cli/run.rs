@@ -33,7 +33,12 @@ pub(super) async fn run(loaded: Loaded) -> anyhow::Result<u8> {
     }
     let catalog = catalog(&config)?;
     let render = metrics::install()?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), catalogs = catalog.names.join(","), "starting: {}", config.mode());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        catalogs = catalog.names.join(","),
+        "starting: {}",
+        config.mode()
+    );
     let mut app = App::start(&config, catalog, render).await?;
     tracing::info!("HTTP on http://{}", app.http_addr);
     if let Some(addr) = app.broker_addr {

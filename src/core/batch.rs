@@ -120,8 +120,8 @@ fn apply(delta: &mut Delta, change: &Change, effects: &Effects, time_ms: i64, or
             }
         }
         (Delta::Recent { cap, entries }, Change::Recent { element, .. }) => {
-            let is_too_old =
-                entries.len() >= *cap && entries.first().is_some_and(|oldest| (time_ms, origin) < (oldest.time_ms, oldest.origin));
+            let is_too_old = entries.len() >= *cap
+                && entries.first().is_some_and(|oldest| (time_ms, origin) < (oldest.time_ms, oldest.origin));
             if !is_too_old {
                 entries.insert(RecentEntry { time_ms, origin, element: effects.text(element).into() });
                 if entries.len() > *cap {

@@ -159,7 +159,8 @@ mod tests {
         };
         let reason = Reason::MissingField { field: "videoId".into() };
         let source = TopicPartition::new("video.views", 2);
-        DeadLetter { source: &source, offset: 41, record: &record, reason: &reason, group: "g", attempted_at_ms: 0 }.record()
+        DeadLetter { source: &source, offset: 41, record: &record, reason: &reason, group: "g", attempted_at_ms: 0 }
+            .record()
     }
 
     #[test]
@@ -199,7 +200,8 @@ mod tests {
         let reason = Reason::NotJson("x".repeat(9999));
         let source = TopicPartition::new("t", 0);
         let made =
-            DeadLetter { source: &source, offset: 7, record: &record, reason: &reason, group: "g", attempted_at_ms: 0 }.truncated();
+            DeadLetter { source: &source, offset: 7, record: &record, reason: &reason, group: "g", attempted_at_ms: 0 }
+                .truncated();
         assert!(made.value.is_none() && made.key.is_none());
         assert!(made.headers.iter().any(|(name, value)| name == TRUNCATED_HEADER && value == b"true"));
         assert!(made.size_bytes() < 4096, "{}", made.size_bytes());

@@ -71,7 +71,11 @@ impl Window {
         let hash = identity.0[0];
         let sequence = *next;
         let held = sequence.wrapping_sub(*first);
-        let entry = latest.entry(hash, |s| ring[*s as usize & mask].identity == identity, |s| ring[*s as usize & mask].identity.0[0]);
+        let entry = latest.entry(
+            hash,
+            |s| ring[*s as usize & mask].identity == identity,
+            |s| ring[*s as usize & mask].identity.0[0],
+        );
         let mut duplicate = false;
         let mut previous = sequence;
         match entry {

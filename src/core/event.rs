@@ -115,7 +115,12 @@ impl<'a> Members<'a> {
 ///
 /// # Errors
 /// The record is a dead letter for the reason given.
-pub fn decode<'a>(topic: &Topic, layout: &Layout, value: &'a [u8], record: &RecordRef<'a>) -> Result<Event<'a>, Reason> {
+pub fn decode<'a>(
+    topic: &Topic,
+    layout: &Layout,
+    value: &'a [u8],
+    record: &RecordRef<'a>,
+) -> Result<Event<'a>, Reason> {
     let text = std::str::from_utf8(value).map_err(|error| Reason::NotJson(format!("not UTF-8: {error}")))?;
     let top = members(layout, text)?.ok_or_else(|| no_shape(topic))?;
     for shape in &topic.shapes {
@@ -126,7 +131,15 @@ pub fn decode<'a>(topic: &Topic, layout: &Layout, value: &'a [u8], record: &Reco
             Shape::Flat if top.get(Envelope::Type).starts_with('"') => {
                 let found = top.get(Envelope::Type);
                 let event_type = find_type(topic, &Scalar::of(found), top.get(Envelope::Version))?;
-                return event(topic, Shape::Flat, event_type, first_of(&top, [Envelope::EventId, Envelope::Id]), top, None, record);
+                return event(
+                    topic,
+                    Shape::Flat,
+                    event_type,
+                    first_of(&top, [Envelope::EventId, Envelope::Id]),
+                    top,
+                    None,
+                    record,
+                );
             }
             Shape::Bare if bare_type(topic).is_some() => {
                 return bare(topic, layout, top, record);
@@ -191,16 +204,7 @@ fn event<'a>(
         Some(data) => (data, envelope.fields),
         None => (envelope.fields, SmallVec::new()),
     };
-    Ok(Event {
-        event_type,
-        shape,
-        id,
-        own_time_ms,
-        time_ms,
-        priority,
-        fields,
-        envelope_fields,
-    })
+    Ok(Event { event_type, shape, id, own_time_ms, time_ms, priority, fields, envelope_fields })
 }
 
 fn first_of<'a>(members: &Members<'a>, names: [Envelope; 2]) -> &'a str {

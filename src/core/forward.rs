@@ -23,7 +23,8 @@ fn parse_hops(value: &[u8]) -> u32 {
 
 /// The record to publish: value and other headers as they are, the key replaced where the rule says so.
 pub fn forward_record(source: &OutRecord, partition: &TopicPartition, offset: i64, key: Option<Vec<u8>>) -> OutRecord {
-    let hops = source.headers.iter().rev().find(|(name, _)| name == HOPS_HEADER).map_or(0, |(_, value)| parse_hops(value));
+    let hops =
+        source.headers.iter().rev().find(|(name, _)| name == HOPS_HEADER).map_or(0, |(_, value)| parse_hops(value));
     let mut headers: Vec<(String, Vec<u8>)> =
         source.headers.iter().filter(|(name, _)| name != ORIGIN_HEADER && name != HOPS_HEADER).cloned().collect();
     headers.push((ORIGIN_HEADER.to_owned(), format!("{partition}:{offset}").into_bytes()));
@@ -52,7 +53,10 @@ mod tests {
         let forward = forward_record(&source, &TopicPartition::new("video.likes", 3), 42, Some(b"u1".to_vec()));
         assert_eq!(forward.key.as_deref(), Some(&b"u1"[..]));
         assert_eq!(forward.value, source.value);
-        assert_eq!(forward.headers, [header("traceparent", "00-ab"), header("origin", "video.likes:3:42"), header("hops", "3")]);
+        assert_eq!(
+            forward.headers,
+            [header("traceparent", "00-ab"), header("origin", "video.likes:3:42"), header("hops", "3")]
+        );
         let kept = forward_record(&source, &TopicPartition::new("t", 0), 0, None);
         assert_eq!(kept.key, source.key);
         assert_eq!(parse_hops(b"many"), MAX_HOPS);

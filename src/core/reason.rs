@@ -37,7 +37,9 @@ pub enum Reason {
         found: &'static str,
     },
     /// A field is no amount.
-    #[error("field {field:?} {error}: expected a number with at most {scale} digits after the point, within +/-10^15 after scaling")]
+    #[error(
+        "field {field:?} {error}: expected a number with at most {scale} digits after the point, within +/-10^15 after scaling"
+    )]
     BadAmount {
         /// The field.
         field: String,
@@ -47,7 +49,9 @@ pub enum Reason {
         error: DecimalError,
     },
     /// The event's time cannot be read.
-    #[error("the event's time is {found}: expected milliseconds since 1970 as an integer, or RFC 3339, between the years 1 and 9999")]
+    #[error(
+        "the event's time is {found}: expected milliseconds since 1970 as an integer, or RFC 3339, between the years 1 and 9999"
+    )]
     BadTime {
         /// What was found, cut short.
         found: String,

@@ -157,7 +157,8 @@ impl Worker {
                     batch.add(&self.effects, *kind, self.effects.text(name), change, event.time_ms, origin);
                 }
                 EffectAction::Forward { rule, key } => {
-                    let Action::Forward { topic: target, .. } = &topic.events[event.event_type].rules[*rule].action else {
+                    let Action::Forward { topic: target, .. } = &topic.events[event.event_type].rules[*rule].action
+                    else {
                         continue;
                     };
                     let source = source.get_or_insert_with(|| Arc::new(owned(record)));

@@ -1,21 +1,18 @@
 //! Counting as a whole: what is shared by the partitions' tasks, and how they start and end.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dashmap::DashMap;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{measure, 
+use super::{
     COUNTING_PART, STORE_PART,
     fetcher::Fetcher,
     flusher::Flusher,
     generation::Generations,
     health::{Health, Level},
+    measure,
     outbox::Outbox,
     partition::PartitionTask,
     takeover::OffsetReset,
@@ -60,7 +57,9 @@ pub enum CountingError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A task has failed: a defect of ours.
-    #[error("a task of the counting has failed ({0}): report this; what was not flushed is counted again after a restart")]
+    #[error(
+        "a task of the counting has failed ({0}): report this; what was not flushed is counted again after a restart"
+    )]
     Task(String),
 }
 
@@ -101,7 +100,8 @@ impl Counting {
         stop: CancellationToken,
         abandon: CancellationToken,
     ) -> Result<(), CountingError> {
-        let chosen: Vec<Arc<Topic>> = catalog.topics.iter().filter(|topic| self.is_chosen(&topic.name)).cloned().collect();
+        let chosen: Vec<Arc<Topic>> =
+            catalog.topics.iter().filter(|topic| self.is_chosen(&topic.name)).cloned().collect();
         tokio::select! {
             opened = self.open(&chosen) => opened?,
             () = stop.cancelled() => return Ok(()),
@@ -200,7 +200,8 @@ impl Counting {
 
     fn partitions_of(&self, topic: &str, count: i32) -> Vec<TopicPartition> {
         let name: Arc<str> = topic.into();
-        let is_chosen = |partition: &i32| self.options.partitions.get(topic).is_none_or(|chosen| chosen.contains(partition));
+        let is_chosen =
+            |partition: &i32| self.options.partitions.get(topic).is_none_or(|chosen| chosen.contains(partition));
         (0..count).filter(is_chosen).map(|partition| TopicPartition::new(Arc::clone(&name), partition)).collect()
     }
 
@@ -212,7 +213,8 @@ impl Counting {
                 () = tokio::time::sleep(REPORT_INTERVAL) => {}
                 () = stop.cancelled() => {}
             }
-            let stopped: Vec<String> = self.stopped.iter().map(|entry| format!("{}: {}", entry.key(), entry.value())).collect();
+            let stopped: Vec<String> =
+                self.stopped.iter().map(|entry| format!("{}: {}", entry.key(), entry.value())).collect();
             measure::partitions_stopped(stopped.len());
             measure::pending(self.generations.weight());
             if !stopped.is_empty() {

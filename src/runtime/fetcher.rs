@@ -18,9 +18,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{measure, 
+use super::{
     LOG_PART,
     health::{Health, Level},
+    measure,
 };
 use crate::{
     core::backoff::Backoff,

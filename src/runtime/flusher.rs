@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{measure, 
+use super::{
     generation::{Generations, Sealed, SealedSection},
     health::{Beat, Health, Level},
+    measure,
     tenure::{Tenure, Tenures, Verdict},
 };
 use crate::{

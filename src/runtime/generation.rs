@@ -270,9 +270,12 @@ impl PendingCounters for Generations {
 
 fn note_progress(open: &Open, tenure: &Arc<Tenure>, next_offset: i64, newest_ms: i64, gap: Option<Gap>) {
     let mut progress = open.progress.lock().unwrap_or_else(PoisonError::into_inner);
-    let entry = progress
-        .entry(tenure.id)
-        .or_insert_with(|| Progress { tenure: Arc::clone(tenure), next_offset, newest_ms, gap: None });
+    let entry = progress.entry(tenure.id).or_insert_with(|| Progress {
+        tenure: Arc::clone(tenure),
+        next_offset,
+        newest_ms,
+        gap: None,
+    });
     entry.next_offset = next_offset;
     entry.newest_ms = entry.newest_ms.max(newest_ms);
     entry.gap = entry.gap.or(gap);

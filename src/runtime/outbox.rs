@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    LOG_PART, measure,
+    LOG_PART,
     health::{Health, Level},
+    measure,
     producer::{ProduceError, Producer},
     routing::{Routing, RoutingError},
 };
@@ -62,7 +63,12 @@ impl Outbox {
     }
 
     /// Sends once; returns what is left to send, and the trouble to wait for, if any.
-    async fn attempt(&self, source: &TopicPartition, parcels: Vec<Parcel>, now_ms: i64) -> (Vec<Parcel>, Option<String>) {
+    async fn attempt(
+        &self,
+        source: &TopicPartition,
+        parcels: Vec<Parcel>,
+        now_ms: i64,
+    ) -> (Vec<Parcel>, Option<String>) {
         let mut addressed = Vec::with_capacity(parcels.len());
         let mut left = Vec::new();
         let mut trouble = None;
@@ -107,7 +113,9 @@ impl Outbox {
     fn write(&self, source: &TopicPartition, parcel: &Parcel, now_ms: i64) -> (String, OutRecord) {
         let Outgoing { offset, source: record, purpose } = &parcel.outgoing;
         match purpose {
-            Purpose::Forward { topic, key } => (topic.to_string(), forward_record(record, source, *offset, key.clone())),
+            Purpose::Forward { topic, key } => {
+                (topic.to_string(), forward_record(record, source, *offset, key.clone()))
+            }
             Purpose::DeadLetter(reason) => {
                 let letter = dead_letter::DeadLetter {
                     source,

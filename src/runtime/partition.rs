@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{measure, 
+use super::{
     counting::Counting,
     fetcher::Held,
+    measure,
     tenure::{Tenure, Verdict},
 };
 use crate::{
@@ -105,7 +106,13 @@ impl PartitionTask {
     }
 
     /// Counts one block: effects acknowledged first, then merged (invariant 2).
-    async fn count(&self, tenure: &Arc<Tenure>, worker: &mut Worker, held: Held, stop: &CancellationToken) -> Result<(), End> {
+    async fn count(
+        &self,
+        tenure: &Arc<Tenure>,
+        worker: &mut Worker,
+        held: Held,
+        stop: &CancellationToken,
+    ) -> Result<(), End> {
         let began = Instant::now();
         let batches = worker.step(&held.block);
         measure::processed(&self.partition.topic, began.elapsed());

@@ -9,7 +9,10 @@ use super::{
     publish::{SendError, Sender},
     routing::{Routing, RoutingError},
 };
-use crate::{log::{LogError, OutRecord}, model::TopicPartition};
+use crate::{
+    log::{LogError, OutRecord},
+    model::TopicPartition,
+};
 
 /// Sends through the producer to the partition that the key chooses.
 pub struct LogSender {
@@ -35,9 +38,9 @@ impl LogSender {
                 self.routing.forget();
                 SendError::UnknownTopic
             }
-            ProduceError::Log(error @ (LogError::Invalid { .. } | LogError::Refused { .. } | LogError::Unsupported { .. })) => {
-                SendError::Invalid(error.to_string())
-            }
+            ProduceError::Log(
+                error @ (LogError::Invalid { .. } | LogError::Refused { .. } | LogError::Unsupported { .. }),
+            ) => SendError::Invalid(error.to_string()),
             error => SendError::Unavailable(error.to_string()),
         }
     }

@@ -2,13 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{measure, 
-    LOG_PART, STORE_PART,
-    counting::Counting,
-    health::Level,
-    partition::End,
-    tenure::Tenure,
-};
+use super::{LOG_PART, STORE_PART, counting::Counting, health::Level, measure, partition::End, tenure::Tenure};
 use crate::{
     catalog::plan::Topic,
     core::backoff::Backoff,
@@ -38,7 +32,11 @@ pub enum OffsetReset {
     Latest,
 }
 
-pub(super) async fn take_over(counting: &Arc<Counting>, topic: &Arc<Topic>, partition: &TopicPartition) -> Result<Start, End> {
+pub(super) async fn take_over(
+    counting: &Arc<Counting>,
+    topic: &Arc<Topic>,
+    partition: &TopicPartition,
+) -> Result<Start, End> {
     // The checkpoint first: whoever else may still write it can only move it within the log that is looked at next.
     let position = stored_position(counting, partition).await;
     let log_start = offset_at(counting, partition, At::Start).await?;
@@ -66,7 +64,8 @@ pub(super) async fn take_over(counting: &Arc<Counting>, topic: &Arc<Topic>, part
             "gap: the broker no longer holds offsets {begin} to {log_start}, so {} records are not counted; raise the topic's retention", log_start - begin);
         counting.generations.note_gap(&tenure, gap);
     }
-    let window_from = if topic.identity.is_empty() { count_from } else { count_from.saturating_sub(topic.dedupe.offsets) };
+    let window_from =
+        if topic.identity.is_empty() { count_from } else { count_from.saturating_sub(topic.dedupe.offsets) };
     if window_from < log_start && log_start > 0 {
         tracing::info!(topic = %partition.topic, partition = partition.partition,
             "duplicate window shortened: it reaches back to offset {log_start} only, where the log begins");
@@ -115,7 +114,13 @@ async fn stored_position(counting: &Counting, partition: &TopicPartition) -> Sto
 }
 
 /// The group's first offset on the partition: resolved once, kept for ever, never resolved again.
-async fn origin(counting: &Counting, partition: &TopicPartition, known: Option<i64>, log_start: i64, log_end: i64) -> i64 {
+async fn origin(
+    counting: &Counting,
+    partition: &TopicPartition,
+    known: Option<i64>,
+    log_start: i64,
+    log_end: i64,
+) -> i64 {
     if let Some(origin) = known {
         return origin;
     }

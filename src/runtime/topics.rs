@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{measure, LOG_PART, counting::Counting, health::Level};
+use super::{LOG_PART, counting::Counting, health::Level, measure};
 use crate::{
     catalog::plan::{Topic, dead_letter_topic},
     log::TopicSpec,
@@ -45,11 +45,8 @@ pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]
 
 /// The topics by name. A topic's dead letters lie in as many partitions as it has; so do forwards where nothing else says.
 fn wanted(topics: &[std::sync::Arc<Topic>]) -> BTreeMap<String, TopicSpec> {
-    let spec = |name: String, topic: &Topic| TopicSpec {
-        name,
-        partitions: topic.partitions,
-        replication: topic.replication,
-    };
+    let spec =
+        |name: String, topic: &Topic| TopicSpec { name, partitions: topic.partitions, replication: topic.replication };
     let mut wanted = BTreeMap::new();
     for topic in topics {
         wanted.insert(topic.name.to_string(), spec(topic.name.to_string(), topic));

@@ -38,8 +38,10 @@ pub(super) async fn load(log: &Arc<dyn Log>, config: &Config, topic: &str, args:
                 "{{\"type\":\"video.view\",\"videoId\":\"{video}\",\"userId\":\"u{user:06}\",\"timestamp\":{time_ms},\"device\":\"mobile-ios\"}}",
             );
             event_bytes = value.len();
-            let partition = TopicPartition::new(Arc::clone(&topic), partition_for_key(video.as_bytes(), args.partitions));
-            let record = OutRecord { key: Some(video.into_bytes()), value: Some(value.into_bytes()), ..OutRecord::default() };
+            let partition =
+                TopicPartition::new(Arc::clone(&topic), partition_for_key(video.as_bytes(), args.partitions));
+            let record =
+                OutRecord { key: Some(video.into_bytes()), value: Some(value.into_bytes()), ..OutRecord::default() };
             records.push((partition, record));
         }
         for result in producer.send_all_waiting(records).await {

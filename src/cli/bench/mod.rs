@@ -12,7 +12,10 @@ use tokio_util::sync::CancellationToken;
 use self::{timed::Timed, usage::Usage};
 use crate::{
     app::{Engine, Parts},
-    catalog::{Source, compile, plan::{Catalog, Compression}},
+    catalog::{
+        Source, compile,
+        plan::{Catalog, Compression},
+    },
     config::{Config, StoreChoice},
     log::TopicSpec,
     telemetry,
@@ -94,7 +97,8 @@ fn catalogue(topic: &str, args: &Args) -> String {
 
 fn compiled(topic: &str, args: &Args) -> anyhow::Result<Arc<Catalog>> {
     let source = Source { file: "bench.toml".to_owned(), text: catalogue(topic, args) };
-    let catalog = compile(&[source]).map_err(|findings| anyhow::anyhow!("the bench's catalogue is wrong: {findings:?}"))?;
+    let catalog =
+        compile(&[source]).map_err(|findings| anyhow::anyhow!("the bench's catalogue is wrong: {findings:?}"))?;
     Ok(Arc::new(catalog))
 }
 
@@ -122,7 +126,13 @@ pub(super) async fn run(args: Args, mut config: Config, out: &mut dyn Write) -> 
     writeln!(
         out,
         "loaded {} events of {} bytes over {} videos and {} users into {topic} ({} partitions, {:?}) in {:.1} s",
-        args.events, loaded.event_bytes, args.videos, args.users, args.partitions, args.compression, loaded.took.as_secs_f64()
+        args.events,
+        loaded.event_bytes,
+        args.videos,
+        args.users,
+        args.partitions,
+        args.compression,
+        loaded.took.as_secs_f64()
     )?;
     let code = measure(&args, &config, &parts, &store, catalog, out).await?;
     parts.close().await?;

@@ -15,7 +15,10 @@ use tokio_util::sync::CancellationToken;
 use self::{screen::Screen, traffic::Site};
 use crate::{
     app::App,
-    catalog::{CatalogChoice, parse_ms, plan::{Catalog, dead_letter_topic}},
+    catalog::{
+        CatalogChoice, parse_ms,
+        plan::{Catalog, dead_letter_topic},
+    },
     config::{Environment, load},
     log::{At, OutRecord},
     model::TopicPartition,
@@ -75,7 +78,12 @@ pub(super) async fn run(args: Args, environment: &Environment) -> anyhow::Result
 
     let site = Arc::new(Mutex::new(Site::new(args.seed, chrono::Utc::now().timestamp_millis())));
     let enough = CancellationToken::new();
-    let sending = tokio::spawn(send(Arc::clone(&site), (Arc::clone(&app.engine.producer), Arc::clone(&app.engine.routing)), args.rate, enough.clone()));
+    let sending = tokio::spawn(send(
+        Arc::clone(&site),
+        (Arc::clone(&app.engine.producer), Arc::clone(&app.engine.routing)),
+        args.rate,
+        enough.clone(),
+    ));
     let ends_at = args.duration.map(|duration| Instant::now() + duration);
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     let signal = super::run::stop_signal();

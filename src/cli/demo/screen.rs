@@ -45,7 +45,12 @@ impl Screen {
             published.saturating_sub(tally.records)
         );
         let now_ms = chrono::Utc::now().timestamp_millis();
-        let top = app.reads.ranking("trending:videos", None, now_ms, TOP).await.map(|ranking| ranking.items).unwrap_or_default();
+        let top = app
+            .reads
+            .ranking("trending:videos", None, now_ms, TOP)
+            .await
+            .map(|ranking| ranking.items)
+            .unwrap_or_default();
         if !self.is_terminal {
             let top: Vec<String> = top.iter().map(|item| format!("{} {}", item.element, item.sum)).collect();
             return self.write(&format!("{line}  top {}\n", top.join(", ")));

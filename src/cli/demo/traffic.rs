@@ -66,7 +66,8 @@ impl Site {
         for (counter, amount) in adds {
             *self.expected.entry(format!("video:{video}:{counter}")).or_default() += amount;
         }
-        let value = json!({"type": kind, "videoId": video, "userId": user, "timestamp": self.now_ms}).to_string().into_bytes();
+        let value =
+            json!({"type": kind, "videoId": video, "userId": user, "timestamp": self.now_ms}).to_string().into_bytes();
         let key = if topic == "video.likes" { user } else { video }.to_owned();
         Traffic { topic, key, value }
     }
