@@ -168,9 +168,8 @@ impl Counting {
                 Err(error) => return Err(error),
             }
         }
-        for topic in topics {
-            super::takeover::keep_text(self, topic).await;
-        }
+        let topics: Vec<&Topic> = topics.iter().map(AsRef::as_ref).collect();
+        super::takeover::keep_texts(self, &topics).await;
         Ok(())
     }
 

@@ -144,7 +144,7 @@ async fn adopt_rules(
     if stored.fingerprint == topic.fingerprint {
         return Ok(stored);
     }
-    keep_text(counting, topic).await;
+    keep_texts(counting, &[topic]).await;
     let next = Checkpoint { fingerprint: topic.fingerprint, ..stored };
     let section = Section {
         partition: partition.clone(),
@@ -167,17 +167,20 @@ async fn adopt_rules(
 }
 
 /// The rules' text is kept in the store under their fingerprint, for ever.
-pub(super) async fn keep_text(counting: &Counting, topic: &Topic) {
-    let swaps = [Swap {
+pub(super) async fn keep_texts(counting: &Counting, topics: &[&Topic]) {
+    let swap = |topic: &&Topic| Swap {
         name: format!("catalog:{}", topic.fingerprint),
         expect: None,
         next: Some(topic.text.as_bytes().to_vec()),
         ttl_ms: None,
-    }];
+    };
+    let swaps: Vec<Swap> = topics.iter().map(swap).collect();
     let kept = until_stored(counting, || counting.store.swap(&swaps)).await;
-    if let Some(SwapOutcome::Differs(Some(text))) = kept.first()
-        && text != topic.text.as_bytes()
-    {
-        tracing::error!(topic = %topic.name, "two texts of rules have the fingerprint {}: report this", topic.fingerprint);
+    for (topic, kept) in topics.iter().zip(kept) {
+        if let SwapOutcome::Differs(Some(text)) = kept
+            && text != topic.text.as_bytes()
+        {
+            tracing::error!(topic = %topic.name, "two texts of rules have the fingerprint {}: report this", topic.fingerprint);
+        }
     }
 }

@@ -149,6 +149,7 @@ async fn measure(
 ) -> anyhow::Result<u8> {
     let engine = Engine::new(config, parts);
     let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
+    Usage::forget_peak();
     let before = Usage::now();
     let began = Instant::now();
     let counting = tokio::spawn(Arc::clone(&engine.counting).run(catalog, stop.clone(), abandon));

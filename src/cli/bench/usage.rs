@@ -13,6 +13,12 @@ pub(super) struct Usage {
 }
 
 impl Usage {
+    /// Begins a new peak of memory: what was loaded before does not count.
+    pub(super) fn forget_peak() {
+        // "5" resets the high-water mark (proc(5), clear_refs); where it cannot be written the peak is the whole run's.
+        let _ = std::fs::write("/proc/self/clear_refs", "5");
+    }
+
     pub(super) fn now() -> Self {
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
         // The name of the program may hold anything, also spaces; the fields after it do not.
