@@ -6,14 +6,29 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     app::App,
-    catalog::{CatalogChoice, plan::Catalog},
+    catalog::{CatalogChoice, nearest, plan::Catalog},
     config::{Config, Loaded, LogFormat},
     telemetry::{logging, metrics},
 };
 
 /// The catalogues that the configuration names.
 pub(super) fn catalog(config: &Config) -> anyhow::Result<Arc<Catalog>> {
-    Ok(Arc::new(Catalog::load(&choice(config))?))
+    let catalog = Catalog::load(&choice(config))?;
+    let by_hand =
+        config.counting.partitions.iter().flat_map(|partitions| partitions.keys()).map(|name| ("PARTITIONS", name));
+    let chosen = config.counting.topics.iter().flatten().map(|name| ("TOPICS", name)).chain(by_hand);
+    for (setting, name) in chosen {
+        if catalog.topic(name).is_none() {
+            let known: Vec<&str> = catalog.topics.iter().map(|topic| &*topic.name).collect();
+            let hint =
+                nearest(name, known.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            anyhow::bail!(
+                "{setting} names the topic {name:?}, which no catalogue has{hint} (there are {})",
+                known.join(", ")
+            );
+        }
+    }
+    Ok(Arc::new(catalog))
 }
 
 /// The choice of catalogues, as the configuration makes it.

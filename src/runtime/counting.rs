@@ -14,10 +14,10 @@ use super::{
     health::{Health, Level},
     measure,
     outbox::Outbox,
-    partition::PartitionTask,
+    partition::{PartitionTask, Stop},
     takeover::OffsetReset,
     tally::Tallies,
-    tenure::Tenures,
+    tenure::{Tenure, Tenures},
     topics,
 };
 use crate::{
@@ -86,7 +86,7 @@ pub struct Counting {
     /// What was counted by this process.
     pub tally: Tallies,
     /// Partitions that have stopped, and why.
-    pub stopped: DashMap<TopicPartition, String>,
+    pub stopped: DashMap<TopicPartition, Stop>,
 }
 
 impl Counting {
@@ -212,13 +212,17 @@ impl Counting {
                 () = tokio::time::sleep(REPORT_INTERVAL) => {}
                 () = stop.cancelled() => {}
             }
+            let tenures = self.tenures.alive();
+            for tenure in tenures.iter().filter(|tenure| tenure.has_flushed()) {
+                self.stopped.remove(&tenure.partition);
+            }
             let stopped: Vec<String> =
-                self.stopped.iter().map(|entry| format!("{}: {}", entry.key(), entry.value())).collect();
+                self.stopped.iter().map(|entry| format!("{}: {}", entry.key(), entry.value().why)).collect();
             measure::partitions_stopped(stopped.len());
             measure::pending(self.generations.weight());
             if !stopped.is_empty() {
                 self.health.set(COUNTING_PART, Level::Degraded, stopped.join("; "), std::time::Instant::now());
-            } else if !self.tenures.alive().is_empty() {
+            } else if !tenures.is_empty() {
                 self.health.set(COUNTING_PART, Level::Ok, "", std::time::Instant::now());
             }
             let total = self.tally.total();
@@ -228,10 +232,20 @@ impl Counting {
                     events = total.events - last.events,
                     duplicates = total.duplicates - last.duplicates,
                     dead_letters = total.dead_letters - last.dead_letters,
+                    committed = committed(&tenures),
                     "counted in the last second"
                 );
             }
             last = total;
         }
     }
+}
+
+/// Where the partitions that have moved stand in the store, as `topic:partition=offset`.
+fn committed(tenures: &[Arc<Tenure>]) -> String {
+    /// Partitions named in one line.
+    const MAX_SHOWN: usize = 32;
+    let moved = tenures.iter().filter(|tenure| tenure.has_flushed()).take(MAX_SHOWN);
+    let shown = moved.filter_map(|tenure| Some(format!("{}={}", tenure.partition, tenure.stored()?.offset)));
+    shown.collect::<Vec<_>>().join(" ")
 }

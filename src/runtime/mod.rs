@@ -21,6 +21,7 @@ pub mod tally;
 pub mod tenure;
 mod topics;
 
+pub use partition::Stop;
 pub use takeover::OffsetReset;
 
 /// The log's part in health.

@@ -28,7 +28,28 @@ pub(super) enum End {
     /// Begin again from what is stored.
     Again(String),
     /// Someone must mend something first; it is tried again all the same.
-    Stuck(String),
+    Stuck(Stop),
+}
+
+/// Why a partition has stopped.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    /// The reason, and what to do.
+    pub why: String,
+    /// It goes on only when the store has taken a flush again, not when a tenure begins.
+    pub until_flush: bool,
+}
+
+impl End {
+    /// A tenure cannot begin, or the log has nothing for it.
+    pub(super) fn stuck(why: impl ToString) -> Self {
+        Self::Stuck(Stop { why: why.to_string(), until_flush: false })
+    }
+
+    /// The store refuses what the tenure brings.
+    fn refused(why: String) -> Self {
+        Self::Stuck(Stop { why, until_flush: true })
+    }
 }
 
 /// The task of one partition.
@@ -58,11 +79,11 @@ impl PartitionTask {
                     tracing::info!(topic = %self.partition.topic, partition = self.partition.partition, "begins again: {why}");
                     again.next()
                 }
-                End::Stuck(why) => {
+                End::Stuck(Stop { why, until_flush }) => {
                     let delay = stuck.next();
                     tracing::error!(topic = %self.partition.topic, partition = self.partition.partition,
                         retry_in_ms = delay.as_millis() as u64, "counting of this partition has stopped: {why}");
-                    self.counting.stopped.insert(self.partition.clone(), why);
+                    self.counting.stopped.insert(self.partition.clone(), Stop { why, until_flush });
                     delay
                 }
             };
@@ -86,7 +107,7 @@ impl PartitionTask {
             start.count_from,
             self.counting.options.batch_events,
         );
-        self.counting.stopped.remove(&self.partition);
+        self.counting.stopped.remove_if(&self.partition, |_, stop| !stop.until_flush);
         let mut blocks = self.counting.fetcher.subscribe(self.partition.clone(), start.fetch_from);
         loop {
             let fetched = tokio::select! {
@@ -116,6 +137,7 @@ impl PartitionTask {
         let began = Instant::now();
         let batches = worker.step(&held.block);
         measure::processed(&self.partition.topic, began.elapsed());
+        let took_ms = began.elapsed().as_millis() as u64;
         let mut newest_ms = 0;
         for mut batch in batches {
             newest_ms = newest_ms.max(batch.tally.newest_ms);
@@ -127,7 +149,11 @@ impl PartitionTask {
                     () = stop.cancelled() => return Err(End::Stopped),
                 }
             }
+            let (tally, next_offset) = (batch.tally, batch.next_offset);
             self.merge(tenure, batch).await?;
+            tracing::debug!(topic = %self.partition.topic, partition = self.partition.partition, offset = next_offset,
+                committed = tenure.stored().map(|checkpoint| checkpoint.offset), events = tally.events,
+                duplicates = tally.duplicates, dead_letters = tally.dead_letters, took_ms, "batch counted");
         }
         let lag = held.block.high_watermark - held.block.next_offset;
         let behind = if lag > 0 { age(newest_ms).as_secs_f64() } else { 0.0 };
@@ -145,7 +171,7 @@ impl PartitionTask {
         if let Some(key) = overflow.or(merged.err()) {
             let why = format!("the sum of key {key:?} does not fit 64 bits within one flush; lower the rule's scale");
             tenure.end(Verdict::Refused(why.clone()));
-            return Err(End::Stuck(why));
+            return Err(End::refused(why));
         }
         self.counting.tally.add(&self.partition, &tally);
         Ok(())
@@ -158,14 +184,14 @@ impl PartitionTask {
         tenure.let_go();
         match error {
             LogError::OffsetOutOfRange { .. } => End::Again(error.to_string()),
-            error => End::Stuck(error.to_string()),
+            error => End::stuck(error),
         }
     }
 }
 
 fn ended(verdict: Option<Verdict>) -> End {
     match verdict {
-        Some(Verdict::Refused(why)) => End::Stuck(why),
+        Some(Verdict::Refused(why)) => End::refused(why),
         Some(Verdict::Conflict(why)) => End::Again(why),
         None => End::Stopped,
     }

@@ -50,7 +50,7 @@ pub(super) async fn take_over(
         None => origin(counting, partition, position.origin, log_start, log_end).await,
     };
     if begin > log_end {
-        return Err(End::Stuck(format!(
+        return Err(End::stuck(format!(
             "the store has counted up to offset {begin}, but the log ends at {log_end}: the topic was made again or has lost its \
              end. Bring the log back, or count it anew under another REDIS_KEY_PREFIX"
         )));
@@ -85,7 +85,7 @@ async fn offset_at(counting: &Counting, partition: &TopicPartition, at: At) -> R
                 counting.health.set(LOG_PART, Level::Degraded, error.to_string(), std::time::Instant::now());
                 tokio::time::sleep(backoff.next()).await;
             }
-            Err(error) => return Err(End::Stuck(error.to_string())),
+            Err(error) => return Err(End::stuck(error)),
         }
     }
 }

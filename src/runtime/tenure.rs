@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ pub struct Tenure {
     pub incarnation: u32,
     /// The checkpoint that the store has, as far as this tenure knows: what its next section expects.
     stored: Mutex<Option<Checkpoint>>,
+    has_flushed: AtomicBool,
     end: CancellationToken,
     verdict: Mutex<Option<Verdict>>,
 }
@@ -56,6 +57,7 @@ impl Tenure {
             fingerprint,
             incarnation: stored.map_or(0, |checkpoint| checkpoint.incarnation),
             stored: Mutex::new(stored),
+            has_flushed: AtomicBool::new(false),
             end: CancellationToken::new(),
             verdict: Mutex::new(None),
         })
@@ -69,6 +71,12 @@ impl Tenure {
     /// Notes that a section was applied.
     pub fn advance(&self, checkpoint: Checkpoint) {
         *self.stored.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint);
+        self.has_flushed.store(true, Ordering::Release);
+    }
+
+    /// Whether a section of this tenure was applied.
+    pub fn has_flushed(&self) -> bool {
+        self.has_flushed.load(Ordering::Acquire)
     }
 
     /// The checkpoint of this tenure at an offset.

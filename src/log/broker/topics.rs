@@ -68,7 +68,9 @@ const OPENING_THREADS: usize = 16;
 
 /// Opens partitions, in order; one result each.
 fn open_together(dir: &Path, all: &[(&str, i32)], segment_bytes: u64) -> Vec<Result<Partition, BrokerError>> {
-    let open = |(name, number): &(&str, i32)| Partition::open(name, *number, &partition_dir(dir, name, *number), segment_bytes);
+    let open = |(name, number): &(&str, i32)| {
+        Partition::open(name, *number, &partition_dir(dir, name, *number), segment_bytes)
+    };
     let share = all.len().div_ceil(OPENING_THREADS).max(1);
     thread::scope(|scope| {
         let threads: Vec<_> =
