@@ -1,4 +1,6 @@
 //! The only place that chooses implementations and wires them.
+//!
+//! Longer than most files, since the wiring is read from the parts to the end of the process in one go.
 
 use std::{net::SocketAddr, sync::Arc};
 

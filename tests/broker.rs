@@ -3,113 +3,27 @@
 // The lint excuses test functions only, not what they share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "broker/by_hand.rs"]
+mod by_hand;
+#[path = "broker/fixture.rs"]
+mod fixture;
+
 use std::{
-    collections::BTreeMap,
     fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
     time::{Duration, Instant},
 };
 
+use by_hand::fetch_error;
 use chrono::{TimeZone, Utc};
-use proptest::prelude::*;
-use rskafka::{
-    BackoffConfig,
-    client::{
-        Client, ClientBuilder,
-        error::{Error as ClientError, ProtocolError},
-        partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling},
-    },
-    record::{Record, RecordAndOffset},
+use fixture::{
+    TOPIC, client, config, create, filled, numbers, partition, read, record, segments, server_error, start, values,
+};
+use rskafka::client::{
+    error::ProtocolError,
+    partition::{Compression, OffsetAt, UnknownTopicHandling},
 };
 use streamgauge::log::broker::{Broker, BrokerConfig, BrokerError, DataDirLock, SEGMENT_BYTES};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
-
-const DEADLINE: Duration = Duration::from_secs(20);
-const TOPIC: &str = "video.views";
-
-fn config(dir: &Path, segment_bytes: u64) -> BrokerConfig {
-    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    BrokerConfig { data_dir: dir.join("log"), listen, fall_back_to_free_port: false, segment_bytes }
-}
-
-async fn start(dir: &Path) -> Broker {
-    Broker::start(config(dir, SEGMENT_BYTES)).await.unwrap()
-}
-
-async fn client(broker: &Broker) -> Client {
-    let backoff = BackoffConfig { deadline: Some(DEADLINE), ..BackoffConfig::default() };
-    ClientBuilder::new(vec![broker.local_addr().to_string()]).backoff_config(backoff).build().await.unwrap()
-}
-
-async fn partition(client: &Client) -> Arc<PartitionClient> {
-    Arc::new(client.partition_client(TOPIC, 0, UnknownTopicHandling::Error).await.unwrap())
-}
-
-async fn create(client: &Client) -> Arc<PartitionClient> {
-    client.controller_client().unwrap().create_topic(TOPIC, 2, 1, 5_000).await.unwrap();
-    partition(client).await
-}
-
-fn record(value: impl Into<Vec<u8>>) -> Record {
-    let timestamp = Utc.timestamp_millis_opt(1_700_000_000_000).unwrap();
-    let headers = BTreeMap::from([("h".to_owned(), b"v".to_vec())]);
-    Record { key: Some(b"key".to_vec()), value: Some(value.into()), headers, timestamp }
-}
-
-fn values(records: &[RecordAndOffset]) -> Vec<String> {
-    records.iter().map(|r| String::from_utf8(r.record.value.clone().unwrap()).unwrap()).collect()
-}
-
-/// Reads from `offset` until `count` records have come, and checks that their offsets have no holes.
-async fn read(partition: &PartitionClient, offset: i64, count: usize) -> Vec<RecordAndOffset> {
-    let (mut found, until) = (Vec::new(), Instant::now() + DEADLINE);
-    while found.len() < count {
-        assert!(Instant::now() < until, "{} of {count} records came", found.len());
-        let next = offset + found.len() as i64;
-        found.extend(partition.fetch_records(next, 1..1_000_000, 1_000).await.unwrap().0);
-    }
-    for (at, record) in found.iter().enumerate() {
-        assert_eq!(record.offset, offset + at as i64);
-    }
-    found
-}
-
-fn server_error(error: &ClientError) -> Option<ProtocolError> {
-    match error {
-        ClientError::ServerError { protocol_error, .. } => Some(*protocol_error),
-        _ => None,
-    }
-}
-
-fn segments(dir: &Path) -> Vec<PathBuf> {
-    let files = fs::read_dir(dir.join("log").join(format!("{TOPIC}-0"))).unwrap().map(|entry| entry.unwrap().path());
-    let mut logs: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "log")).collect();
-    logs.sort();
-    logs
-}
-
-/// A folder whose topic has `count` batches of one record each, valued by their offset.
-async fn filled(count: i64, segment_bytes: u64) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = Broker::start(config(dir.path(), segment_bytes)).await.unwrap();
-    let topic = create(&client(&broker).await).await;
-    for offset in 0..count {
-        let answered = topic.produce(vec![record(offset.to_string())], Compression::NoCompression).await.unwrap();
-        assert_eq!(answered, [offset]);
-    }
-    read(&topic, 0, count as usize).await;
-    broker.shutdown().await.unwrap();
-    dir
-}
-
-fn numbers(range: std::ops::Range<i64>) -> Vec<String> {
-    range.map(|n| n.to_string()).collect()
-}
 
 #[tokio::test]
 async fn every_compression_comes_back_as_it_went_in_and_survives_a_restart() {
@@ -329,128 +243,4 @@ async fn a_batch_beyond_the_limit_is_refused_and_the_next_is_taken() {
     topic.produce(vec![record(vec![b'x'; 3 << 20])], Compression::NoCompression).await.unwrap();
     assert_eq!(read(&topic, 0, 1).await[0].record.value.as_ref().unwrap().len(), 3 << 20);
     broker.shutdown().await.unwrap();
-}
-
-// Requests by hand, where a client would hide what is to be seen.
-
-fn request(key: i16, version: i16, correlation_id: i32, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    bytes.extend_from_slice(&key.to_be_bytes());
-    bytes.extend_from_slice(&version.to_be_bytes());
-    bytes.extend_from_slice(&correlation_id.to_be_bytes());
-    bytes.extend_from_slice(&(-1_i16).to_be_bytes());
-    bytes.extend_from_slice(body);
-    let mut framed = (bytes.len() as i32).to_be_bytes().to_vec();
-    framed.extend(bytes);
-    framed
-}
-
-fn fetch_body(offset: i64, max_wait_ms: i32) -> Vec<u8> {
-    let mut body = Vec::new();
-    for number in [-1, max_wait_ms, 1, 1_000_000] {
-        body.extend_from_slice(&i32::to_be_bytes(number));
-    }
-    body.push(0);
-    body.extend_from_slice(&1_i32.to_be_bytes());
-    body.extend_from_slice(&(TOPIC.len() as i16).to_be_bytes());
-    body.extend_from_slice(TOPIC.as_bytes());
-    body.extend_from_slice(&1_i32.to_be_bytes());
-    body.extend_from_slice(&0_i32.to_be_bytes());
-    body.extend_from_slice(&offset.to_be_bytes());
-    body.extend_from_slice(&1_000_000_i32.to_be_bytes());
-    body
-}
-
-async fn answer(stream: &mut TcpStream) -> Vec<u8> {
-    let length = tokio::time::timeout(DEADLINE, stream.read_i32()).await.unwrap().unwrap();
-    let mut bytes = vec![0; length as usize];
-    stream.read_exact(&mut bytes).await.unwrap();
-    bytes
-}
-
-/// The partition's error code in the answer to a fetch (version 4).
-async fn fetch_error(broker: &Broker, offset: i64) -> i16 {
-    let mut stream = TcpStream::connect(broker.local_addr()).await.unwrap();
-    stream.write_all(&request(1, 4, 1, &fetch_body(offset, 100))).await.unwrap();
-    let bytes = answer(&mut stream).await;
-    let at = 4 + 4 + 4 + 2 + TOPIC.len() + 4 + 4;
-    i16::from_be_bytes([bytes[at], bytes[at + 1]])
-}
-
-#[tokio::test]
-async fn pipelined_requests_are_answered_in_order() {
-    let dir = filled(0, SEGMENT_BYTES).await;
-    let broker = start(dir.path()).await;
-    let mut stream = TcpStream::connect(broker.local_addr()).await.unwrap();
-    let mut sent = request(1, 4, 100, &fetch_body(0, 300));
-    sent.extend(request(18, 0, 101, &[]));
-    sent.extend(request(3, 1, 102, &(-1_i32).to_be_bytes()));
-    stream.write_all(&sent).await.unwrap();
-    for correlation_id in 100..103_i32 {
-        assert_eq!(answer(&mut stream).await[..4], correlation_id.to_be_bytes());
-    }
-    broker.shutdown().await.unwrap();
-}
-
-#[tokio::test]
-async fn an_unknown_api_versions_is_answered_in_version_0() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = start(dir.path()).await;
-    let mut stream = TcpStream::connect(broker.local_addr()).await.unwrap();
-    stream.write_all(&request(18, 99, 7, b"whatever comes later")).await.unwrap();
-    let bytes = answer(&mut stream).await;
-    assert_eq!((&bytes[..4], &bytes[4..6]), (&7_i32.to_be_bytes()[..], &35_i16.to_be_bytes()[..]));
-    assert!(i32::from_be_bytes(bytes[6..10].try_into().unwrap()) > 0, "the list comes with it");
-    broker.shutdown().await.unwrap();
-}
-
-#[tokio::test]
-async fn hostile_requests_close_their_connection_and_nothing_else() {
-    let dir = filled(0, SEGMENT_BYTES).await;
-    let broker = start(dir.path()).await;
-    let huge_count = i32::MAX.to_be_bytes();
-    let table: [(&str, Vec<u8>); 7] = [
-        ("negative length", (-1_i32).to_be_bytes().to_vec()),
-        ("length beyond the cap", i32::MAX.to_be_bytes().to_vec()),
-        ("http", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
-        ("unknown call", request(999, 0, 1, &[])),
-        ("unknown version", request(3, 50, 1, &[])),
-        ("array of two thousand millions", request(3, 1, 1, &huge_count)),
-        ("bytes behind the request", request(3, 1, 1, &[0xff, 0xff, 0xff, 0xff, 1, 2, 3])),
-    ];
-    for (name, bytes) in table {
-        let mut stream = TcpStream::connect(broker.local_addr()).await.unwrap();
-        stream.write_all(&bytes).await.unwrap();
-        let mut rest = Vec::new();
-        let closed = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut rest)).await;
-        assert!(closed.is_ok() && rest.is_empty(), "{name}: {closed:?}");
-    }
-    assert_eq!(fetch_error(&broker, 0).await, 0, "others are served");
-    broker.shutdown().await.unwrap();
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-
-    /// Random bodies in well-framed requests of every call; each batch of them ends with a sane request on a new connection.
-    #[test]
-    fn no_bytes_stop_the_broker(
-        requests in proptest::collection::vec(
-            (prop_oneof![Just(0_i16), Just(1), Just(2), Just(3), Just(10), Just(18), Just(19)], 0..12_i16,
-             proptest::collection::vec(prop_oneof![3 => Just(0_u8), 1 => Just(0xff), 1 => Just(1), 2 => any::<u8>()], 0..90)),
-            1..40,
-        )
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let dir = filled(0, SEGMENT_BYTES).await;
-            let broker = start(dir.path()).await;
-            for (key, version, body) in requests {
-                let mut stream = TcpStream::connect(broker.local_addr()).await.unwrap();
-                stream.write_all(&request(key, version, 1, &body)).await.unwrap();
-            }
-            assert_eq!(fetch_error(&broker, 0).await, 0);
-            broker.shutdown().await.unwrap();
-        });
-    }
 }

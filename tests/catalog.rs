@@ -1,4 +1,6 @@
 //! What catalogues promise: bad files are told with place and remedy, good ones become the plan that they say.
+//!
+//! Longer than most files: it is tables, one row per mistake that a file can have.
 
 // What is wrong in a helper of a test fails the test.
 #![allow(clippy::unwrap_used, clippy::panic)]

@@ -22,8 +22,12 @@ const IMPLEMENTATIONS: &[&str] = &["log::kafka", "log::broker", "store::redis", 
 const ROOMS: &[Room] = &[
     Room { name: "model", may: &[], but_not: &[] },
     Room { name: "catalog", may: &["model"], but_not: &[] },
-    // Of the log, core knows the plain values of a record only.
-    Room { name: "core", may: &["catalog", "model", "log::RecordRef", "log::OutRecord"], but_not: &[] },
+    // Of the log, core knows blocks and records only: values that lie in memory.
+    Room {
+        name: "core",
+        may: &["catalog", "model", "log::Block", "log::Records", "log::RecordRef", "log::OutRecord"],
+        but_not: &[],
+    },
     Room { name: "log", may: &["catalog", "model"], but_not: &[] },
     Room { name: "store", may: &["model"], but_not: &[] },
     Room { name: "config", may: &["catalog", "model"], but_not: &[] },

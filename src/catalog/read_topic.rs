@@ -1,4 +1,6 @@
 //! Reads a catalogue file: topics and event types. Rules are read by `read_rule`.
+//!
+//! Longer than most files, since each line of a topic is read and judged by a few lines here.
 
 use std::sync::Arc;
 

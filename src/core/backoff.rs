@@ -31,6 +31,7 @@ impl Backoff {
     }
 
     /// The next delay.
+    #[allow(clippy::should_implement_trait, reason = "delays never end, so an Option around each would say nothing")]
     pub fn next(&mut self) -> Duration {
         let delay = self.next;
         self.next = (delay * 2).min(self.cap);

@@ -2,6 +2,7 @@
 //!
 //! One pass over the JSON. Values are kept as raw text and read only where a rule asks for them; the rest is skipped, but
 //! checked: malformed JSON is found wherever it lies. Of duplicate names in an object the last counts, as in JavaScript.
+//! Longer than most files, since one pass reads shapes, envelope and fields together.
 
 use std::fmt;
 

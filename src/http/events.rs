@@ -1,4 +1,6 @@
 //! Publishing.
+//!
+//! Longer than most files, since half of it says what the fields of requests and answers mean.
 
 use axum::{
     Json,

@@ -7,14 +7,12 @@ use std::{
 };
 
 use axum::http::{Method, StatusCode};
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram};
 
-use crate::catalog::plan::Catalog;
-
-const REQUESTS: &str = "streamgauge_http_requests_total";
-const DURATION: &str = "streamgauge_http_request_duration_seconds";
-const PUBLISHED: &str = "streamgauge_published_total";
-const PUBLISH_FAILURES: &str = "streamgauge_publish_failures_total";
+use crate::{
+    catalog::plan::Catalog,
+    telemetry::metrics::{HTTP_REQUEST_DURATION, HTTP_REQUESTS, PUBLISH_FAILURES, PUBLISHED},
+};
 
 /// Most kept handles; what goes beyond it is looked up each time. Routes, methods and statuses are few.
 const MAX_HANDLES: usize = 1_024;
@@ -29,10 +27,7 @@ pub(super) struct HttpMetrics {
 
 impl HttpMetrics {
     pub(super) fn new(catalog: &Catalog) -> Self {
-        let counters = catalog
-            .topics
-            .iter()
-            .map(|topic| (topic.name.clone(), counter!(PUBLISHED, "topic" => topic.name.to_string())));
+        let counters = catalog.topics.iter().map(|topic| (topic.name.clone(), PUBLISHED.counter(&[&topic.name])));
         Self { answered: RwLock::default(), published: counters.collect() }
     }
 
@@ -49,9 +44,10 @@ impl HttpMetrics {
 
     fn handles(&self, answered: Answered) -> (Counter, Histogram) {
         let (route, method, status) = &answered;
-        let labels =
-            [("route", route.to_string()), ("method", method.to_string()), ("status", status.as_str().to_owned())];
-        let handles = (counter!(REQUESTS, &labels), histogram!(DURATION, "route" => route.to_string()));
+        let handles = (
+            HTTP_REQUESTS.counter(&[route, method.as_str(), status.as_str()]),
+            HTTP_REQUEST_DURATION.histogram(&[route]),
+        );
         let mut known = self.answered.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() < MAX_HANDLES {
             known.insert(answered, handles.clone());
@@ -68,7 +64,7 @@ impl HttpMetrics {
     /// Counts an event that was not published. A topic that no catalogue has is no label.
     pub(super) fn publish_failed(&self, topic: &str, reason: &'static str) {
         let topic = if self.published.contains_key(topic) { topic } else { "unknown" };
-        counter!(PUBLISH_FAILURES, "topic" => topic.to_owned(), "reason" => reason).increment(1);
+        PUBLISH_FAILURES.counter(&[topic, reason]).increment(1);
     }
 }
 

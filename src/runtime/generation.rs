@@ -4,6 +4,8 @@
 //! in one look-up and a flush still writes one section per tenure. Batches are merged under a shared guard; a seal takes the
 //! exclusive one only to swap the map.
 
+mod pending;
+
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
@@ -13,18 +15,14 @@ use std::{
     },
 };
 
-use async_trait::async_trait;
 use dashmap::DashMap;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::Notify;
 
-use super::{
-    reads::{PendingCounters, PendingValue},
-    tenure::{Tenure, TenureId},
-};
+use super::tenure::{Tenure, TenureId, Verdict};
 use crate::{
     core::batch::Batch,
-    model::{Delta, Gap, Key, Kind, LogIdentity, Section},
+    model::{Delta, Gap, Key, LogIdentity, Section},
 };
 
 /// Values (keys, or elements of keys) at which a flush is due although the interval has not passed.
@@ -103,7 +101,8 @@ pub struct Generations {
 }
 
 /// Why a batch was not merged.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the sum of key {key:?} does not fit 64 bits within one flush; lower the rule's scale")]
 pub struct SumOverflow {
     /// The key.
     pub key: Box<str>,
@@ -113,8 +112,13 @@ impl Generations {
     /// Merges a batch whose dead letters and forwards are acknowledged. Waits at the cap.
     ///
     /// # Errors
-    /// A sum does not fit 64 bits: the tenure must end, since a part of the batch may have been merged.
+    /// A sum does not fit 64 bits. A part of the batch may have been merged then, so the tenure has been ended.
     pub async fn merge(&self, tenure: &Arc<Tenure>, batch: Batch) -> Result<(), SumOverflow> {
+        if let Some(key) = batch.overflow {
+            let overflow = SumOverflow { key };
+            tenure.end(Verdict::Refused(overflow.to_string()));
+            return Err(overflow);
+        }
         self.wait_for_room().await;
         let is_critical = batch.is_critical;
         self.merge_now(tenure, batch)?;
@@ -145,7 +149,10 @@ impl Generations {
                         Some((_, earlier)) => {
                             let before = earlier.weight();
                             if earlier.merge(delta).is_err() {
-                                return Err(SumOverflow { key: known.key().name.clone() });
+                                // While no seal can come between: half a batch must never be flushed.
+                                let overflow = SumOverflow { key: known.key().name.clone() };
+                                tenure.end(Verdict::Refused(overflow.to_string()));
+                                return Err(overflow);
                             }
                             weight += earlier.weight().saturating_sub(before);
                         }
@@ -219,7 +226,7 @@ impl Generations {
     pub async fn flushed(&self, tenure: &Tenure) {
         loop {
             let settled = self.settled.notified();
-            let is_flushing = self.flush_number.load(Ordering::Acquire) % 2 == 1;
+            let is_flushing = !self.flush_number.load(Ordering::Acquire).is_multiple_of(2);
             let is_open = {
                 let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
                 open.progress.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&tenure.id)
@@ -230,41 +237,6 @@ impl Generations {
             self.due.notify_one();
             settled.await;
         }
-    }
-}
-
-#[async_trait]
-impl PendingCounters for Generations {
-    async fn settled(&self) -> u64 {
-        loop {
-            let settled = self.settled.notified();
-            let number = self.flush_number();
-            if number % 2 == 0 {
-                return number;
-            }
-            settled.await;
-        }
-    }
-
-    fn flush_number(&self) -> u64 {
-        self.flush_number.load(Ordering::Acquire)
-    }
-
-    fn pending(&self, name: &str) -> Option<PendingValue> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        let find = |kind: Kind| {
-            let deltas = open.deltas.get(&Key::new(kind, name))?;
-            let progress = open.progress.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_alive = |id: &TenureId| progress.get(id).is_some_and(|progress| progress.tenure.is_alive());
-            Some(deltas.iter().filter(|(id, _)| is_alive(id)).map(|(_, delta)| delta.clone()).collect::<Vec<_>>())
-        };
-        if let Some(deltas) = find(Kind::Count) {
-            let sum = deltas.iter().map(|delta| if let Delta::Count(sum) = delta { *sum } else { 0 });
-            return Some(PendingValue::Sum(sum.fold(0, i64::saturating_add)));
-        }
-        let deltas = find(Kind::Max)?;
-        let values = deltas.iter().filter_map(|delta| if let Delta::Max(value) = delta { Some(*value) } else { None });
-        values.max().map(PendingValue::Highest)
     }
 }
 

@@ -163,15 +163,11 @@ impl PartitionTask {
 
     async fn merge(&self, tenure: &Arc<Tenure>, batch: Batch) -> Result<(), End> {
         let tally = batch.tally;
-        let overflow = batch.overflow.clone();
-        let merged = tokio::select! {
-            merged = self.counting.generations.merge(tenure, batch) => merged.map_err(|overflow| overflow.key),
+        tokio::select! {
+            merged = self.counting.generations.merge(tenure, batch) => {
+                merged.map_err(|overflow| End::refused(overflow.to_string()))?;
+            }
             verdict = tenure.ended() => return Err(ended(verdict)),
-        };
-        if let Some(key) = overflow.or(merged.err()) {
-            let why = format!("the sum of key {key:?} does not fit 64 bits within one flush; lower the rule's scale");
-            tenure.end(Verdict::Refused(why.clone()));
-            return Err(End::refused(why));
         }
         self.counting.tally.add(&self.partition, &tally);
         Ok(())

@@ -1,4 +1,6 @@
 //! A served API over a small catalogue, with log and results in memory.
+//!
+//! Longer than most files, since it stands in for log, results and catalogue in one place.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,5 +1,8 @@
 //! A naive fold of records into results, written from the promises alone and without the core: one record at a time, JSON as
 //! `Value`, exact sets for uniques. What streamgauge stores must equal what this says.
+//! Longer than most files, since the whole way of a record is to be read in one place.
+
+mod apply;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -118,7 +121,7 @@ fn one(topic: &Topic, partition: i32, record: &Record, seen: &mut Vec<(i64, Iden
             results.counted += 1;
             for (effect, change) in effects {
                 let origin = Origin { topic: topic_hash(&topic.name), partition, offset: record.offset, effect };
-                apply(topic, record, origin, event.time_ms, change, results);
+                apply::apply(topic, record, origin, event.time_ms, change, results);
             }
         }
         Err(reason) => {
@@ -144,14 +147,19 @@ fn decode<'t>(topic: &'t Topic, record: &Record, bytes: &[u8]) -> Result<Event<'
         }
     };
     let kind = topic.event_type(&name).ok_or("unknown-type")?;
-    let (times, id_name) = match shape {
-        Shape::Nested => (&envelope, "eventId"),
-        Shape::Flat | Shape::Bare => (&data, "id"),
+    let (times, id_names): (_, &[&str]) = match shape {
+        Shape::Nested => (&envelope, &["eventId"]),
+        Shape::Flat => (&data, &["eventId", "id"]),
+        Shape::Bare => (&data, &["id", "eventId"]),
     };
     let own_time_ms = own_time(times.get("timestamp"))?;
     let from_header = record.headers.iter().rev().find(|(header, _)| header == "event-id");
-    let id = times.get(id_name).and_then(|id| rendered(id).ok().flatten());
-    let id = id.or_else(|| from_header.map(|(_, id)| String::from_utf8_lossy(id).into_owned()));
+    // The first that is there counts, also where it is nothing that names an event.
+    let own_id = id_names.iter().filter_map(|name| times.get(*name)).find(|id| !id.is_null());
+    let id = match own_id {
+        Some(id) => rendered(id).ok().flatten(),
+        None => from_header.map(|(_, id)| String::from_utf8_lossy(id).into_owned()),
+    };
     let time_ms = own_time_ms.unwrap_or(record.timestamp_ms);
     Ok(Event { kind, id, own_time_ms, time_ms, data, envelope })
 }
@@ -344,6 +352,22 @@ fn encoded(value: &str) -> String {
     text
 }
 
+/// Reads digits, a point and an exponent, and moves the point by exponent and scale.
+fn scaled(text: &str, scale: u32) -> Option<i64> {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let places = exponent.parse::<i64>().ok()? + i64::from(scale) - fraction.len() as i64;
+    let mut digits = format!("{whole}{fraction}").parse::<i128>().ok()?;
+    for _ in 0..places.unsigned_abs().min(40) {
+        if places < 0 {
+            digits = (digits % 10 == 0).then_some(digits / 10)?;
+        } else {
+            digits = digits.checked_mul(10)?;
+        }
+    }
+    i64::try_from(digits).ok()
+}
+
 /// A decimal field as an exact integer: with scale 2, 199.99 is 19999.
 fn decimal(topic: &Topic, event: &Event<'_>, field: Decimal) -> Result<i64, &'static str> {
     let text = match event.value(topic, field.slot).ok_or("missing-field")? {
@@ -351,59 +375,5 @@ fn decimal(topic: &Topic, event: &Event<'_>, field: Decimal) -> Result<i64, &'st
         Value::String(text) => text.clone(),
         _ => return Err("bad-amount"),
     };
-    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-    let fraction = fraction.trim_end_matches('0');
-    let scale = field.scale as usize;
-    let digits = format!("{whole}{fraction:0<scale$}");
-    match digits.parse::<i64>() {
-        Ok(number) if fraction.len() <= scale && number.abs() <= 1_000_000_000_000_000 => Ok(number),
-        _ => Err("bad-amount"),
-    }
-}
-
-fn apply(topic: &Topic, record: &Record, origin: Origin, time_ms: i64, change: Change, results: &mut Results) {
-    match change {
-        Change::Add(key, by) => *results.counters.entry(key).or_insert(0) += by,
-        Change::Max(key, value) => {
-            let highest = results.counters.entry(key).or_insert(value);
-            *highest = value.max(*highest);
-        }
-        Change::Last(key, value) => {
-            if results.last.get(&key).is_none_or(|known| *known < (time_ms, origin)) {
-                results.last.insert(key.clone(), (time_ms, origin));
-                results.counters.insert(key, value);
-            }
-        }
-        Change::Unique(key, expire_at_ms, element) => {
-            results.uniques.entry(key).or_insert((expire_at_ms, BTreeSet::new())).1.insert(element);
-        }
-        Change::Recent(key, cap, element) => {
-            let entries = results.recents.entry(key).or_default();
-            entries.insert((time_ms, origin, element));
-            if entries.len() > cap {
-                entries.pop_first();
-            }
-        }
-        Change::Top(windows, element, by) => {
-            for (key, expire_at_ms) in windows {
-                let sums = &mut results.tops.entry(key).or_insert((Some(expire_at_ms), BTreeMap::new())).1;
-                *sums.entry(element.clone()).or_insert(0) += by;
-            }
-        }
-        Change::Member(key, element, is_add, moves) => {
-            let set = results.sets.entry(key).or_default();
-            let changed = if is_add { set.insert(element) } else { set.remove(&element) };
-            if let Some(counter) = moves.filter(|_| changed) {
-                *results.counters.entry(counter).or_insert(0) += if is_add { 1 } else { -1 };
-            }
-        }
-        Change::Forward(to, key) => {
-            results.forwards.insert(Forwarded {
-                to,
-                key: key.map(String::into_bytes).or_else(|| record.key.clone()),
-                value: record.value.clone().unwrap_or_default(),
-                origin: (topic.name.to_string(), origin.partition, origin.offset),
-            });
-        }
-    }
+    scaled(&text, field.scale).filter(|number| number.abs() <= 1_000_000_000_000_000).ok_or("bad-amount")
 }

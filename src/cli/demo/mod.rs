@@ -90,7 +90,10 @@ pub(super) async fn run(args: Args, environment: &Environment) -> anyhow::Result
     tokio::pin!(signal);
     loop {
         tokio::select! {
-            _ = seconds.tick() => screen.show(&app, &lock(&site)).await,
+            _ = seconds.tick() => {
+                let published = lock(&site).published();
+                screen.show(&app, published).await;
+            }
             _ = &mut signal => break,
             () = sleep_until(ends_at) => break,
             failure = app.failed() => return Err(failure.into()),

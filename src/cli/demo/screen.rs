@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use comfy_table::{Table, presets};
 
-use super::{Proof, traffic::Site};
+use super::Proof;
 use crate::app::App;
 
 /// Rows of the ranking.
@@ -33,11 +33,10 @@ impl Screen {
         ));
     }
 
-    pub(super) async fn show(&mut self, app: &App, site: &Site) {
+    pub(super) async fn show(&mut self, app: &App, published: u64) {
         let tally = app.engine.counting.tally.total();
         let rate = tally.records - self.last_counted.min(tally.records);
         self.last_counted = tally.records;
-        let published = site.good + site.bad;
         let line = format!(
             "published {published}  counted {}  rate {rate}/s  dead letters {}  behind {}",
             tally.events,

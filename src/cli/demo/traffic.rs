@@ -34,6 +34,11 @@ pub struct Site {
 }
 
 impl Site {
+    /// Events made, good and bad.
+    pub fn published(&self) -> u64 {
+        self.good + self.bad
+    }
+
     /// A site whose traffic follows from `seed`; its first event happens at `now_ms`.
     pub fn new(seed: u64, now_ms: i64) -> Self {
         Self { state: seed, now_ms, good: 0, bad: 0, expected: BTreeMap::new() }
