@@ -1,9 +1,11 @@
 //! What several test targets share.
 
 // Each test binary uses a part of it; what is wrong in a helper fails the test.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod events;
 pub mod log_contract;
 pub mod oracle;
+pub mod process;
+pub mod results;
 pub mod store_contract;
