@@ -20,7 +20,6 @@ pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]
             return HashMap::new();
         }
     };
-    counting.health.set(LOG_PART, Level::Ok, "", std::time::Instant::now());
     if counting.options.create_topics {
         for spec in wanted(topics).into_values() {
             if counts.contains_key(&spec.name) {
@@ -40,6 +39,8 @@ pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]
             }
         }
     }
+    // Only now: who is told that we are ready may publish to any of the topics.
+    counting.health.set(LOG_PART, Level::Ok, "", std::time::Instant::now());
     counts
 }
 

@@ -60,12 +60,22 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("subscription.delete", "video.subscriptions", "channelId"),
 ];
 
-/// 2023-11-14T22:00:00Z: events spread over three days from here.
+/// 2023-11-14T22:00:00Z: the events of [`events`] spread over three days from here.
 const START_MS: i64 = 1_699_999_200_000;
 const SPAN_MS: usize = 3 * 86_400_000;
 
 /// Makes `count` events, of which exactly `bad` are bad. About one in twenty good ones repeats an earlier one.
 pub fn events(seed: u64, count: usize, bad: usize) -> Vec<Published> {
+    events_from(START_MS, seed, count, bad)
+}
+
+/// The same over the last three days, so that rules with a retention keep them. One in twenty is of long ago.
+pub fn events_of_these_days(seed: u64, count: usize, bad: usize) -> Vec<Published> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    events_from(now.as_millis() as i64 - SPAN_MS as i64, seed, count, bad)
+}
+
+fn events_from(start_ms: i64, seed: u64, count: usize, bad: usize) -> Vec<Published> {
     assert!(bad <= count, "cannot make {bad} bad events among {count}");
     let mut random = Random::new(seed);
     let mut bad_at = BTreeSet::new();
@@ -82,7 +92,7 @@ pub fn events(seed: u64, count: usize, bad: usize) -> Vec<Published> {
             let back = random.skewed(good.len()) + 1;
             made[good[good.len() - back]].clone()
         } else {
-            good_event(&mut random)
+            good_event(&mut random, start_ms)
         };
         if event.dead.is_none() {
             good.push(index);
@@ -105,7 +115,7 @@ fn id(random: &mut Random, prefix: &str, limit: usize) -> Value {
     }
 }
 
-fn good_event(random: &mut Random) -> Published {
+fn good_event(random: &mut Random, start_ms: i64) -> Published {
     let (kind, topic, key_field) = TYPES[random.below(TYPES.len())];
     let mut event = Map::new();
     event.insert("type".to_owned(), json!(kind));
@@ -121,7 +131,8 @@ fn good_event(random: &mut Random) -> Published {
     if kind.starts_with("comment.") {
         event.insert("commentId".to_owned(), id(random, "m", 500));
     }
-    let time_ms = START_MS + random.below(SPAN_MS) as i64;
+    let start_ms = if random.below(20) == 0 { START_MS } else { start_ms };
+    let time_ms = start_ms + random.below(SPAN_MS) as i64;
     match random.below(20) {
         // Without a time an event is never taken for a duplicate.
         0 => None,

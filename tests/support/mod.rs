@@ -6,4 +6,6 @@
 pub mod events;
 pub mod log_contract;
 pub mod oracle;
+pub mod process;
+pub mod results;
 pub mod store_contract;
