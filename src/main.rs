@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use streamgauge::cli::Cli;
+use streamgauge::cli::{Cli, explain};
 
 /// musl's own allocator is slow under several threads.
 #[global_allocator]
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     match runtime.block_on(cli.run()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("streamgauge: {error:#}");
+            eprintln!("streamgauge: {}", explain(&error));
             ExitCode::FAILURE
         }
     }

@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use comfy_table::Table;
+use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use crate::catalog::{
@@ -75,13 +75,17 @@ fn lint(args: &LintArgs, choice: &CatalogChoice, out: &mut dyn Write) -> Result<
         for finding in &findings {
             writeln!(out, "{finding}")?;
         }
-        let files = sources.len();
+        let files = counted(sources.len(), "catalogue file");
         match findings.len() {
-            0 => writeln!(out, "{files} catalogue file(s), nothing is wrong")?,
-            count => writeln!(out, "{files} catalogue file(s), {count} finding(s)")?,
+            0 => writeln!(out, "{files}, nothing is wrong")?,
+            count => writeln!(out, "{files}, {}", counted(count, "finding"))?,
         }
     }
     Ok(u8::from(!findings.is_empty()))
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn show(args: &ShowArgs, choice: &CatalogChoice, is_terminal: bool, out: &mut dyn Write) -> Result<u8> {
@@ -127,7 +131,7 @@ fn as_json(topic: &Topic) -> Result<Value, serde_json::Error> {
 
 fn as_table(topics: &[&Topic]) -> Table {
     let mut table = Table::new();
-    table.set_header(["topic", "key", "identity", "event type", "rules"]);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["topic", "key", "identity", "event type", "rules"]);
     for topic in topics {
         let key: Vec<&str> = topic.key.iter().map(|slot| topic.field(*slot)).collect();
         let mut first = [topic.name.to_string(), key.join(", "), topic.identity_names().join(", ")];
@@ -169,7 +173,7 @@ mod tests {
         let findings: Value = serde_json::from_str(&lint(true).1).unwrap();
         assert_eq!((&findings[0]["line"], &findings[0]["column"]), (&json!(4), &json!(1)));
         let (code, text) = output(CatalogAction::Lint(LintArgs { paths: Vec::new(), json: false }), false);
-        assert_eq!((code, &*text), (0, "1 catalogue file(s), nothing is wrong\n"));
+        assert_eq!((code, &*text), (0, "1 catalogue file, nothing is wrong\n"));
     }
 
     #[test]

@@ -25,7 +25,7 @@ enum ConfigCommand {
     Check,
     /// List every setting with its value and where it came from; secrets are masked
     Show {
-        /// JSON instead of a table
+        /// JSON, also on a terminal
         #[arg(long)]
         json: bool,
     },
@@ -43,7 +43,7 @@ pub struct DedupeWindow {
 }
 
 /// Runs the command; the answer goes to `out`, the exit code comes back. `windows` tells the duplicate windows of what the
-/// configuration would run.
+/// configuration would run; on a terminal settings are shown as a table.
 ///
 /// # Errors
 /// Everything that is wrong with the configuration, or that `out` cannot be written.
@@ -52,11 +52,12 @@ pub fn run(
     environment: &Environment,
     file: Option<&Path>,
     windows: impl FnOnce(&Config) -> anyhow::Result<Vec<DedupeWindow>>,
+    is_terminal: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
     match args.command {
         ConfigCommand::Check => check(environment, file, windows, out)?,
-        ConfigCommand::Show { json } => show(environment, file, json, out)?,
+        ConfigCommand::Show { json } => show(environment, file, json || !is_terminal, out)?,
     }
     Ok(0)
 }
@@ -161,7 +162,7 @@ mod tests {
         let windows =
             |_: &Config| Ok(vec![DedupeWindow { topic: "video.views".into(), partitions: 8, offsets: 1 << 20 }]);
         let mut out = Vec::new();
-        run(&ConfigArgs { command }, &environment, None, windows, &mut out)?;
+        run(&ConfigArgs { command }, &environment, None, windows, true, &mut out)?;
         Ok(String::from_utf8(out)?)
     }
 

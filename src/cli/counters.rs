@@ -65,7 +65,13 @@ pub async fn run(args: CountersArgs, endpoint: &Endpoint, out: &mut dyn Write) -
             match wants_json(json) {
                 true => writeln!(out, "{}", Value::Array(counters))?,
                 false => {
-                    write_table(out, ["counter", "value", "pending"], rows(&counters, ["key", "value", "pending"]))?
+                    let mut rows = rows(&counters, ["key", "value", "pending"]);
+                    for (row, counter) in rows.iter_mut().zip(&counters) {
+                        if counter.get("exists") == Some(&Value::Bool(false)) {
+                            row[1].push_str(" (never counted)");
+                        }
+                    }
+                    write_table(out, ["counter", "value", "pending"], rows)?
                 }
             }
         }

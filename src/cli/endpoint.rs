@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use reqwest::{Client, RequestBuilder, Response, Url};
 use serde_json::Value;
 
@@ -65,8 +65,13 @@ impl Endpoint {
     /// # Errors
     /// The process does not answer; the text says what to do.
     pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let answer = request.send().await;
-        answer.with_context(|| format!("{} does not answer: is streamgauge running, and with this PORT?", self.base))
+        request.send().await.map_err(|error| {
+            anyhow!(
+                "{} does not answer ({}): is streamgauge running there? PORT and HTTP_ADDR say where it is looked for",
+                self.base,
+                innermost(&error)
+            )
+        })
     }
 
     /// Sends a call and reads its JSON.
@@ -84,4 +89,13 @@ impl Endpoint {
             _ => Ok(body),
         }
     }
+}
+
+/// The first cause: what stands around it names layers of the client that the user never asked about.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::endpoint::Endpoint;
+use super::{endpoint::Endpoint, explain};
 
 /// Asks the running process whether it can accept events. Exit code 0 where it can, else 1.
 #[derive(Args, Clone, Debug)]
@@ -21,7 +21,7 @@ pub async fn run(HealthcheckArgs {}: HealthcheckArgs, endpoint: &Endpoint, out: 
             Ok(0)
         }
         Err(error) => {
-            writeln!(out, "not ready: {error:#}")?;
+            writeln!(out, "not ready: {}", explain(&error))?;
             Ok(1)
         }
     }

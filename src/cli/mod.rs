@@ -59,15 +59,33 @@ impl Cli {
         let is_terminal = out.is_terminal();
         match self.command {
             None | Some(Command::Run) => run::run(load()?).await,
+            Some(Command::Demo(_)) if self.config.is_some() => {
+                anyhow::bail!("demo takes no --config: it always runs embedded, with the video catalogue")
+            }
             Some(Command::Demo(args)) => demo::run(args, &environment).await,
             Some(Command::Bench(args)) => bench::run(args, load()?.config, &mut out).await,
             Some(Command::Publish(args)) => publish::run(args, &local(&load()?.config)?, &mut out).await,
             Some(Command::Counters(args)) => counters::run(args, &local(&load()?.config)?, &mut out).await,
             Some(Command::Healthcheck(args)) => healthcheck::run(args, &local(&load()?.config)?, &mut out).await,
             Some(Command::Catalog(args)) => catalog::run(&args, &run::choice(&load()?.config), is_terminal, &mut out),
-            Some(Command::Config(args)) => config::run(&args, &environment, self.config.as_deref(), windows, &mut out),
+            Some(Command::Config(args)) => {
+                config::run(&args, &environment, self.config.as_deref(), windows, is_terminal, &mut out)
+            }
         }
     }
+}
+
+/// The error and its causes as one text. A cause that the text before it tells already is left out.
+pub fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// The process that this machine runs, by the configuration that both share.
@@ -88,4 +106,27 @@ fn windows(config: &Config) -> anyhow::Result<Vec<config::DedupeWindow>> {
         offsets: topic.dedupe.offsets.unsigned_abs(),
     };
     Ok(catalog.topics.iter().map(window).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cases: &[(&[&str], &str)] = &[
+            (&["it failed"], "it failed"),
+            (&["gone", "reading a.toml: gone"], "reading a.toml: gone"),
+            (&["gone", "reading a.toml"], "reading a.toml: gone"),
+            (&["gone", "reading a.toml", "the catalogue"], "the catalogue: reading a.toml: gone"),
+        ];
+        for (causes, told) in cases {
+            let mut causes = causes.iter();
+            let mut error = anyhow::anyhow!(*causes.next().unwrap());
+            for cause in causes {
+                error = error.context(*cause);
+            }
+            assert_eq!(explain(&error), *told);
+        }
+    }
 }

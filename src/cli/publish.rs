@@ -55,7 +55,7 @@ pub async fn run(args: PublishArgs, endpoint: &Endpoint, out: &mut dyn Write) ->
     let json = args.json || !stdout().is_terminal();
     match &args.data {
         Some(data) => {
-            let line = args.event_line(data).context("JSON")?;
+            let line = args.event_line(data)?;
             let request = endpoint.post(&["api", "events", "publish"]).header("content-type", "application/json");
             write_receipt(out, &endpoint.json(request.body(line)).await?, json)?;
             Ok(0)
@@ -67,7 +67,7 @@ pub async fn run(args: PublishArgs, endpoint: &Endpoint, out: &mut dyn Write) ->
 impl PublishArgs {
     /// A publish request around the data. The data is copied as it is.
     fn event_line(&self, data: &str) -> anyhow::Result<String> {
-        let data: Box<RawValue> = serde_json::from_str(data.trim()).context("this is no JSON")?;
+        let data: Box<RawValue> = serde_json::from_str(data.trim()).context("the data is no JSON")?;
         let given = [
             ("topic", Some(&self.topic)),
             ("key", self.key.as_ref()),
@@ -166,7 +166,7 @@ impl Batch {
         let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Ok(()) };
         let request = endpoint.post(&["api", "events", "publish-batch"]).header("content-type", "application/x-ndjson");
         let answer = endpoint.json(request.body(body)).await.with_context(|| {
-            format!("lines {first} to {last} may not be published ({} were before): send them again", tally.published)
+            format!("it is not known whether lines {first} to {last} were published ({} before them were): send these again", tally.published)
         })?;
         let results = answer.get("results").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         if results.len() != lines.len() {

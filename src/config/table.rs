@@ -148,8 +148,13 @@ pub fn find(name: &str) -> Option<&'static Setting> {
 /// The known name nearest to `name`, when it is near enough to have been meant.
 pub fn nearest(name: &str) -> Option<&'static str> {
     const NEAR: f64 = 0.8;
+    // In a name as short as PORT one slip is already a great part of it.
+    let likeness = |known: &str| match strsim::osa_distance(known, name) {
+        1 if known.len() > 2 => 1.0,
+        _ => strsim::normalized_damerau_levenshtein(known, name),
+    };
     ALL.iter()
-        .map(|setting| (strsim::normalized_damerau_levenshtein(setting.name, name), setting.name))
+        .map(|setting| (likeness(setting.name), setting.name))
         .filter(|(likeness, _)| *likeness >= NEAR)
         .max_by(|left, right| left.0.total_cmp(&right.0))
         .map(|(_, name)| name)

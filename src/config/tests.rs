@@ -109,6 +109,7 @@ fn an_unknown_key_of_the_file_names_the_nearest() {
         ("kafka_broker = \"a:1\"", "the nearest is kafka_brokers"),
         ("PORT = 1", "lower case: port"),
         ("colour = \"red\"", "colour: is not a setting"),
+        ("prot = 1", "prot: is not a setting; the nearest is port"),
         ("port = [1]", "port: must be a whole number"),
         ("port = ", "is not TOML"),
         ("[[subscription]]\ngroup = \"g\"", "SUBSCRIPTION"),

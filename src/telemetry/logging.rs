@@ -4,7 +4,10 @@
 //! level (`topic`, `partition`, `offset`, `correlationId`, …), then `target`, the place in the code. Fields of spans are
 //! left out: a line says itself what it is about.
 
-use std::fmt::{self, Write};
+use std::{
+    fmt::{self, Write},
+    io::IsTerminal,
+};
 
 use serde::Serialize;
 use tracing::{
@@ -20,8 +23,9 @@ use tracing_subscriber::{
 /// The name that every line carries.
 pub const SERVICE: &str = "streamgauge";
 
-/// Libraries that talk a lot; they are asked for warnings only, until `LOG_LEVEL` names them.
-const QUIET: &str = "rskafka=warn,fred=warn,hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,tower_http=warn,redb=warn";
+/// Libraries that talk a lot; they are asked for warnings only, until `LOG_LEVEL` names them. rskafka warns of every try, and
+/// our own line follows when the tries are over.
+const QUIET: &str = "rskafka=error,fred=warn,hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,tower_http=warn,redb=warn";
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +59,7 @@ pub enum LoggingError {
 pub fn install(level: &str, format: Format) -> Result<(), LoggingError> {
     let begun = match format {
         Format::Json => json(level, std::io::stdout)?.try_init_in_process(),
-        Format::Text => text(level, std::io::stdout)?.try_init_in_process(),
+        Format::Text => text(level, std::io::stdout, wants_colour())?.try_init_in_process(),
     };
     begun.map_err(LoggingError::Twice)
 }
@@ -76,15 +80,23 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = filter(level)?;
-    Ok(tracing_subscriber::fmt().event_format(JsonLine).with_writer(writer).with_env_filter(filter).finish())
+    // A reader of stdout that has gone is no reason to fill stderr.
+    let lines = tracing_subscriber::fmt().log_internal_errors(false).event_format(JsonLine);
+    Ok(lines.with_writer(writer).with_env_filter(filter).finish())
 }
 
-fn text<W>(level: &str, writer: W) -> Result<impl Subscriber + Send + Sync + 'static, LoggingError>
+fn text<W>(level: &str, writer: W, colour: bool) -> Result<impl Subscriber + Send + Sync + 'static, LoggingError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = filter(level)?;
-    Ok(tracing_subscriber::fmt().with_writer(writer).with_env_filter(filter).with_target(false).finish())
+    let lines = tracing_subscriber::fmt().with_writer(writer).with_env_filter(filter).with_target(false);
+    Ok(lines.with_ansi(colour).log_internal_errors(false).finish())
+}
+
+/// Colours on a terminal only, and not where `NO_COLOR` is set (no-color.org).
+fn wants_colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn filter(level: &str) -> Result<EnvFilter, LoggingError> {

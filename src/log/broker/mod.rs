@@ -108,7 +108,7 @@ impl Broker {
         let stop = CancellationToken::new();
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, serving, stop.clone()));
-        tracing::info!(%local_addr, data_dir = %config.data_dir.display(), "the embedded broker takes Kafka clients");
+        tracing::debug!(%local_addr, data_dir = %config.data_dir.display(), "the embedded broker takes Kafka clients");
         Ok(Self { local_addr, stop: stop.drop_guard(), accepting, flusher, lock })
     }
 

@@ -156,7 +156,7 @@ impl Topics {
         let metadata = Metadata { version: FORMAT_VERSION, cluster_id: self.cluster_id.clone(), topics };
         save(&self.dir, &metadata)?;
         self.by_name.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), Arc::new(opened));
-        tracing::info!(topic = name, partitions, "created a topic");
+        tracing::debug!(topic = name, partitions, "created a topic");
         Ok(())
     }
 }
