@@ -144,12 +144,13 @@ impl Topics {
         if dry_run {
             return Ok(());
         }
-        let mut opened = Vec::new();
         for number in 0..partitions {
             let dir = partition_dir(&self.dir, name, number);
             fs::create_dir_all(&dir).map_err(|source| BrokerError::io("cannot make the folder", &dir, source))?;
-            opened.push(Arc::new(Partition::open(name, number, &dir, self.segment_bytes)?));
         }
+        let all: Vec<(&str, i32)> = (0..partitions).map(|number| (name, number)).collect();
+        let opened = open_together(&self.dir, &all, self.segment_bytes).into_iter();
+        let opened = opened.map(|partition| partition.map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         // The folders first: a topic in the list has its logs.
         sync_dir(&self.dir).map_err(|source| BrokerError::io("cannot sync", &self.dir, source))?;
         topics.insert(name.into(), partitions);
