@@ -144,13 +144,15 @@ fn decode<'t>(topic: &'t Topic, record: &Record, bytes: &[u8]) -> Result<Event<'
         }
     };
     let kind = topic.event_type(&name).ok_or("unknown-type")?;
-    let (times, id_name) = match shape {
-        Shape::Nested => (&envelope, "eventId"),
-        Shape::Flat | Shape::Bare => (&data, "id"),
+    let (times, id_names): (_, &[&str]) = match shape {
+        Shape::Nested => (&envelope, &["eventId"]),
+        Shape::Flat => (&data, &["eventId", "id"]),
+        Shape::Bare => (&data, &["id", "eventId"]),
     };
     let own_time_ms = own_time(times.get("timestamp"))?;
     let from_header = record.headers.iter().rev().find(|(header, _)| header == "event-id");
-    let id = times.get(id_name).and_then(|id| rendered(id).ok().flatten());
+    let given = id_names.iter().find_map(|name| times.get(*name).filter(|id| !id.is_null()));
+    let id = given.and_then(|id| rendered(id).ok().flatten());
     let id = id.or_else(|| from_header.map(|(_, id)| String::from_utf8_lossy(id).into_owned()));
     let time_ms = own_time_ms.unwrap_or(record.timestamp_ms);
     Ok(Event { kind, id, own_time_ms, time_ms, data, envelope })
@@ -351,14 +353,18 @@ fn decimal(topic: &Topic, event: &Event<'_>, field: Decimal) -> Result<i64, &'st
         Value::String(text) => text.clone(),
         _ => return Err("bad-amount"),
     };
-    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-    let fraction = fraction.trim_end_matches('0');
-    let scale = field.scale as usize;
-    let digits = format!("{whole}{fraction:0<scale$}");
-    match digits.parse::<i64>() {
-        Ok(number) if fraction.len() <= scale && number.abs() <= 1_000_000_000_000_000 => Ok(number),
-        _ => Err("bad-amount"),
-    }
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((&text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}").parse::<i128>().map_err(|_| "bad-amount")?;
+    // How many more digits after the point the text has than are kept.
+    let surplus = fraction.len() as i32 - exponent.parse::<i32>().map_err(|_| "bad-amount")? - field.scale as i32;
+    let power = 10_i128.checked_pow(surplus.unsigned_abs()).ok_or("bad-amount")?;
+    let number = match surplus {
+        1.. if digits % power != 0 => return Err("bad-amount"),
+        1.. => digits / power,
+        _ => digits.checked_mul(power).ok_or("bad-amount")?,
+    };
+    i64::try_from(number).ok().filter(|number| number.abs() <= 1_000_000_000_000_000).ok_or("bad-amount")
 }
 
 fn apply(topic: &Topic, record: &Record, origin: Origin, time_ms: i64, change: Change, results: &mut Results) {
