@@ -9,9 +9,7 @@ use streamgauge::{
     catalog::plan::{Catalog, dead_letter_topic},
     core::{dead_letter::original_value, partitioner::partition_for_key},
     log::{At, Log, OutRecord, TopicSpec},
-    model::{
-        Answer, Checkpoint, Delta, Fingerprint, Key, Kind, LogIdentity, Outcome, Query, Section, TopicPartition,
-    },
+    model::{Answer, Checkpoint, Delta, Fingerprint, Key, Kind, LogIdentity, Outcome, Query, Section, TopicPartition},
     store::Store,
 };
 
@@ -42,7 +40,8 @@ pub async fn create(log: &dyn Log, names: &[String], partitions: i32) {
 
 /// Publishes events as clients would: the partition by murmur2 of the key. `prefix` stands before each topic's name.
 pub async fn publish(log: &dyn Log, prefix: &str, events: &[Published]) {
-    let counts: BTreeMap<_, _> = log.topics().await.unwrap().into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+    let counts: BTreeMap<_, _> =
+        log.topics().await.unwrap().into_iter().map(|topic| (topic.name, topic.partitions)).collect();
     let mut batches: BTreeMap<TopicPartition, Vec<OutRecord>> = BTreeMap::new();
     for (index, event) in events.iter().enumerate() {
         let name = format!("{prefix}{}", event.topic);
@@ -137,7 +136,8 @@ pub async fn assert_stored(store: &dyn Store, reference: &dyn Store, expected: &
         assert_eq!(items, if is_alive(*expire_at_ms) { sums.clone() } else { BTreeMap::new() }, "window {key}");
     }
     let members = |key: &String| Query::Members { key: key.clone(), cursor: String::new(), limit: ALL };
-    for ((key, set), answer) in expected.sets.iter().zip(ask(store, expected.sets.keys().map(members).collect()).await) {
+    for ((key, set), answer) in expected.sets.iter().zip(ask(store, expected.sets.keys().map(members).collect()).await)
+    {
         let Answer::Members { elements, cursor: None } = answer else { panic!("{key}: {answer:?}") };
         assert_eq!(&elements.into_iter().collect::<BTreeSet<_>>(), set, "set {key}");
     }
@@ -172,8 +172,7 @@ async fn uniques(store: &dyn Store, reference: &dyn Store, expected: &Results) {
     let partition = TopicPartition::new(format!("reference-{}", uuid::Uuid::new_v4()), 0);
     let next = Checkpoint { offset: 1, incarnation: 0, fingerprint: Fingerprint(0) };
     let deltas = expected.uniques.iter().map(delta).collect();
-    let section =
-        Section { partition, expect: None, next, gap: None, log_identity: LogIdentity::default(), deltas };
+    let section = Section { partition, expect: None, next, gap: None, log_identity: LogIdentity::default(), deltas };
     assert_eq!(reference.apply(0, &[section]).await.unwrap(), [Outcome::Applied]);
     let queries: Vec<_> = expected.uniques.keys().cloned().map(Query::Unique).collect();
     let (found, wanted) = (ask(store, queries.clone()).await, ask(reference, queries).await);
@@ -191,7 +190,8 @@ pub async fn dead_letters(log: &dyn Log, events: &Partitions) -> BTreeSet<Letter
     for ((name, _), records) in read_topics(log, &names).await {
         for record in records {
             let header = |name: &str| {
-                let found = record.headers.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("no {name}"));
+                let found =
+                    record.headers.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("no {name}"));
                 String::from_utf8(found.1.clone()).unwrap()
             };
             let topic = header("dlq-topic");
@@ -199,7 +199,11 @@ pub async fn dead_letters(log: &dyn Log, events: &Partitions) -> BTreeSet<Letter
             let (number, offset) = (header("dlq-partition").parse().unwrap(), header("dlq-offset").parse().unwrap());
             let source = events[&(topic.clone(), number)].iter().find(|source| source.offset == offset).unwrap();
             let kept = original_value(record.value.as_deref().unwrap(), &record.headers).unwrap();
-            assert_eq!((Some(&*kept), &record.key), (source.value.as_deref(), &source.key), "{topic}:{number}:{offset}");
+            assert_eq!(
+                (Some(&*kept), &record.key),
+                (source.value.as_deref(), &source.key),
+                "{topic}:{number}:{offset}"
+            );
             assert!(!header("dlq-message").is_empty() && !header("dlq-group").is_empty());
             letters.insert((topic, number, offset, header("dlq-reason")));
         }
@@ -241,7 +245,12 @@ pub fn expected_forwards(expected: &Results) -> BTreeSet<Sent> {
 /// What a killed process left behind is whole: the store holds the fold of exactly the records below its checkpoints, and
 /// every dead letter and forward of those is there, and none that has no reason to be. Returns how many records are counted,
 /// of how many.
-pub async fn assert_whole(log: &dyn Log, store: &dyn Store, reference: &dyn Store, catalog: &Catalog) -> (usize, usize) {
+pub async fn assert_whole(
+    log: &dyn Log,
+    store: &dyn Store,
+    reference: &dyn Store,
+    catalog: &Catalog,
+) -> (usize, usize) {
     let events = read_events(log, catalog).await;
     let counted = counted_part(store, &events).await;
     let (now, in_the_end) = (super::oracle::fold(catalog, &counted), super::oracle::fold(catalog, &events));
