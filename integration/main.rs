@@ -3,5 +3,11 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+mod faults;
+mod flow;
+mod kcat;
+mod log;
+mod place;
 mod store;
 mod store_faults;
+mod trespass;

@@ -20,10 +20,10 @@ use streamgauge::{
 use crate::support::store_contract::{checkpoint, count, partition, section};
 
 /// A redis-server that ends with the test.
-struct Server(Child);
+pub struct Server(Child);
 
 impl Server {
-    fn start(port: u16, folder: &std::path::Path, settings: &[&str]) -> Self {
+    pub fn start(port: u16, folder: &std::path::Path, settings: &[&str]) -> Self {
         let port = port.to_string();
         let fixed = ["--port", &port, "--bind", "127.0.0.1", "--appendonly", "yes", "--save", ""];
         let mut command = Command::new("redis-server");
@@ -39,7 +39,7 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

@@ -192,3 +192,62 @@ async fn every_rule_equals_the_fold_after_each_of_20_kills_while_counting() {
     let (counted, of) = results::assert_whole(&log, &folder.store(), &reference, &catalog).await;
     assert_eq!((counted, of), (EVENTS, EVENTS));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_ends_it_with_0_and_a_restart_counts_nothing_twice() {
+    const EVENTS: u64 = 100;
+    let folder = Folder::new();
+    for round in 1..=3 {
+        let mut process = folder.start(&[]);
+        process.url().await;
+        process.until("ready", async |process| (process.get("/readyz").await.0 == 200).then_some(())).await;
+        // Without a time no event is a duplicate of another: what is counted twice shows.
+        let event = json!({ "data": { "type": "video.view", "videoId": "v", "userId": "u" } });
+        let batch = json!({ "topic": "video.views", "events": vec![event; EVENTS as usize] });
+        let (status, answer) = process.post("/api/events/publish-batch", &batch).await;
+        assert_eq!(status, 200, "{answer}");
+        if round == 2 {
+            counted(&mut process, "video:v:views", round * EVENTS).await;
+        }
+        assert_eq!(process.terminate().await.code(), Some(0), "{}", process.said());
+        let words = if round == 2 { "counted from offset" } else { "stopped" };
+        assert!(process.last_words().contains(words), "it says what it did\n{}", process.said());
+    }
+    let mut process = folder.start(&[]);
+    process.url().await;
+    counted(&mut process, "video:v:views", 3 * EVENTS).await;
+    assert_eq!(process.terminate().await.code(), Some(0));
+    let (_broker, log) = folder.log().await;
+    let all = 3 * EVENTS as usize;
+    let whole = results::assert_whole(&log, &folder.store(), &Folder::new().store(), &video()).await;
+    assert_eq!(whole, (all, all));
+}
+
+/// Starts what cannot run, and returns what it says.
+async fn refused(arguments: &[&str], settings: &[(&str, &str)]) -> String {
+    let mut process = Process::start_with(arguments, settings);
+    let status = process.ended().await;
+    assert_eq!(status.code(), Some(1), "{}", process.said());
+    process.last_words()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_run_says_why_and_what_to_do() {
+    let folder = Folder::new();
+    let data_dir = folder.path().to_str().unwrap();
+    let mut process = folder.start(&[]);
+    let url = process.url().await;
+    let said = refused(&["run"], &[("DATA_DIR", data_dir)]).await;
+    assert!(said.contains(data_dir) && said.contains("DATA_DIR"), "{said}");
+
+    let other = Folder::new();
+    let port = url.rsplit_once(':').unwrap().1;
+    let said = refused(&["run"], &[("DATA_DIR", other.path().to_str().unwrap()), ("PORT", port)]).await;
+    assert!(said.contains(port) && said.contains("PORT"), "{said}");
+
+    let file = other.path().join("settings.toml");
+    std::fs::write(&file, "flush_intervall_ms = 5\n").unwrap();
+    let file = file.to_str().unwrap();
+    let said = refused(&["run", "--config", file], &[("DATA_DIR", data_dir)]).await;
+    assert!(said.contains("flush_intervall_ms") && said.contains("the nearest is flush_interval_ms"), "{said}");
+}

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -27,6 +27,7 @@ type Lines = Arc<Mutex<VecDeque<String>>>;
 pub struct Process {
     child: Child,
     lines: Lines,
+    readers: Vec<JoinHandle<()>>,
     http: reqwest::Client,
 }
 
@@ -43,9 +44,9 @@ impl Process {
         command.envs(settings.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let lines = Lines::default();
-        listen(child.stdout.take().unwrap(), &lines);
-        listen(child.stderr.take().unwrap(), &lines);
-        Self { child, lines, http: reqwest::Client::new() }
+        let out = listen(child.stdout.take().unwrap(), &lines);
+        let err = listen(child.stderr.take().unwrap(), &lines);
+        Self { child, lines, readers: vec![out, err], http: reqwest::Client::new() }
     }
 
     /// The last lines that it said.
@@ -149,6 +150,14 @@ impl Process {
         self.ended().await
     }
 
+    /// Everything kept of what an ended process said, on both streams.
+    pub fn last_words(&mut self) -> String {
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        self.said()
+    }
+
     /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + STOP_WITHIN;
@@ -169,7 +178,7 @@ impl Drop for Process {
     }
 }
 
-fn listen(stream: impl Read + Send + 'static, lines: &Lines) {
+fn listen(stream: impl Read + Send + 'static, lines: &Lines) -> JoinHandle<()> {
     let lines = Arc::clone(lines);
     thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -180,5 +189,5 @@ fn listen(stream: impl Read + Send + 'static, lines: &Lines) {
             }
             lines.push_back(line);
         }
-    });
+    })
 }
