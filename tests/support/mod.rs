@@ -6,6 +6,7 @@
 pub mod blocks;
 pub mod events;
 pub mod log_contract;
+pub mod memory_log;
 pub mod memory_store;
 pub mod oracle;
 pub mod store_contract;
