@@ -3,8 +3,11 @@
 // Each test binary uses a part of it; what is wrong in a helper fails the test.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod blocks;
 pub mod events;
 pub mod log_contract;
+pub mod memory_log;
+pub mod memory_store;
 pub mod oracle;
 pub mod process;
 pub mod results;

@@ -138,10 +138,7 @@ fn decode<'t>(topic: &'t Topic, record: &Record, bytes: &[u8]) -> Result<Event<'
     let only = || topic.events.iter().all(|event| event.name == topic.events[0].name).then(|| &*topic.events[0].name);
     let name = match shape {
         Shape::Flat => text(&data, "type").ok_or("no-shape")?,
-        Shape::Nested => text(&envelope, "eventType")
-            .or_else(|| only().map(str::to_owned))
-            .or_else(|| text(&data, "type"))
-            .ok_or("no-shape")?,
+        Shape::Nested => text(&envelope, "eventType").or_else(|| only().map(str::to_owned)).ok_or("unknown-type")?,
         Shape::Bare => {
             topic.event_type(&topic.name).map(|event| &*event.name).or_else(only).ok_or("no-shape")?.to_owned()
         }

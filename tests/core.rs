@@ -1,0 +1,71 @@
+//! The core against the oracle: whatever the cut into blocks, batches and flushes, and wherever a worker is dropped, every
+//! key of every rule is what a naive fold of the log says.
+//!
+//! `CORE_SEED=n cargo test --test core` tries one seed again.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in its helpers too, a test fails by panicking
+
+mod support;
+
+#[path = "core/any_bytes.rs"]
+mod any_bytes;
+#[path = "core/custom.rs"]
+mod custom;
+#[path = "core/member.rs"]
+mod member;
+
+use std::collections::BTreeMap;
+
+use member::count_all;
+use streamgauge::{
+    catalog::{CatalogChoice, plan::Catalog},
+    core::partitioner::partition_for_key,
+};
+use support::{
+    events::{Random, events},
+    oracle::Record,
+};
+
+/// Records by topic and partition, as the oracle takes them.
+type Log = BTreeMap<(String, i32), Vec<Record>>;
+
+const SEEDS: u64 = 25;
+const PARTITIONS: i32 = 3;
+
+fn seeds() -> Vec<u64> {
+    match std::env::var("CORE_SEED") {
+        Ok(seed) => vec![seed.parse().expect("CORE_SEED is a number")],
+        Err(_) => (0..SEEDS).collect(),
+    }
+}
+
+/// Appends a record; at times offsets are left out before it, as transactions and compaction do.
+fn append(log: &mut Log, topic: &str, key: Option<&[u8]>, value: Option<Vec<u8>>, random: &mut Random) {
+    let partition =
+        key.map_or_else(|| random.below(PARTITIONS as usize) as i32, |key| partition_for_key(key, PARTITIONS));
+    let records = log.entry((topic.to_owned(), partition)).or_default();
+    let hole = if random.below(12) == 0 { random.below(5) as i64 } else { 0 };
+    let offset = records.last().map_or(random.below(3) as i64, |last| last.offset + 1) + hole;
+    let timestamp_ms = 1_700_000_000_000 + random.below(1_000_000) as i64;
+    let headers = match random.below(9) {
+        0 => vec![("event-id".to_owned(), format!("h{}", random.below(50)).into_bytes())],
+        _ => Vec::new(),
+    };
+    records.push(Record { offset, timestamp_ms, key: key.map(<[u8]>::to_vec), value, headers });
+}
+
+#[test]
+fn any_cut_of_the_log_counts_the_video_catalogue_exactly() {
+    let catalog = Catalog::load(&CatalogChoice::default()).unwrap();
+    for seed in seeds() {
+        let mut random = Random::new(seed ^ 0x5eed);
+        let mut log = Log::new();
+        for event in events(seed, 1_200, 30) {
+            if random.below(40) == 0 {
+                append(&mut log, event.topic, event.key.as_deref(), None, &mut random);
+            }
+            append(&mut log, event.topic, event.key.as_deref(), Some(event.value), &mut random);
+        }
+        count_all(&catalog, &log, seed);
+    }
+}

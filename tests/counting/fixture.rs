@@ -1,0 +1,242 @@
+//! Members of a group over a log and a store in memory, wired as the program wires them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use streamgauge::{
+    catalog::{self, CatalogChoice, Source, plan::Catalog},
+    core::dedupe::{IdentitySecret, SECRET_BYTES},
+    log::{FetchLimits, Log, OutRecord},
+    model::{Answer, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition},
+    runtime::{
+        COUNTING_PART, LOG_PART, OffsetReset, STORE_PART,
+        counting::{Counting, CountingError, CountingOptions},
+        fetcher::Fetcher,
+        health::Health,
+        outbox::Outbox,
+        producer::{Producer, ProducerOptions},
+        routing::Routing,
+        tally::Tallies,
+    },
+    store::{Store, StoreError},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    memory_log::MemoryLog,
+    memory_store::{Held, MemoryStore},
+    oracle::{Results, fold},
+};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Polls until the condition holds.
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
+    let ends_at = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < ends_at, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A store that fails as it is told to.
+#[derive(Default)]
+pub struct FaultyStore {
+    pub inner: MemoryStore,
+    /// So many of the next flushes are applied, and their answer is lost.
+    pub lost_replies: AtomicUsize,
+    /// So many of the next flushes fail before anything is applied.
+    pub failures: AtomicUsize,
+    /// Nothing can be written until it is up again.
+    pub is_down: AtomicBool,
+    /// Calls that wrote, or tried to.
+    pub flushes: AtomicUsize,
+}
+
+fn unavailable(reason: &str) -> StoreError {
+    StoreError::Unavailable { doing: "flushing".to_owned(), reason: reason.to_owned() }
+}
+
+/// Takes one from a count; `false` where it is 0.
+fn take(count: &AtomicUsize) -> bool {
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn open(&self, group: &str, topics: &[String]) -> Result<(), StoreError> {
+        self.inner.open(group, topics).await
+    }
+
+    async fn positions(&self, partitions: &[TopicPartition]) -> Result<Vec<Vec<StoredPosition>>, StoreError> {
+        self.inner.positions(partitions).await
+    }
+
+    async fn fix_origins(&self, origins: &[(TopicPartition, i64)]) -> Result<Vec<i64>, StoreError> {
+        self.inner.fix_origins(origins).await
+    }
+
+    async fn apply(&self, shard: ShardId, sections: &[Section]) -> Result<Vec<Outcome>, StoreError> {
+        self.flushes.fetch_add(1, Ordering::SeqCst);
+        if self.is_down.load(Ordering::SeqCst) || take(&self.failures) {
+            return Err(unavailable("connection refused"));
+        }
+        let outcomes = self.inner.apply(shard, sections).await?;
+        if take(&self.lost_replies) { Err(unavailable("no answer in time")) } else { Ok(outcomes) }
+    }
+
+    async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {
+        self.inner.read(queries).await
+    }
+
+    async fn scan(&self, prefix: &str, cursor: &str, limit: usize) -> Result<ScanPage, StoreError> {
+        self.inner.scan(prefix, cursor, limit).await
+    }
+
+    async fn swap(&self, swaps: &[Swap]) -> Result<Vec<SwapOutcome>, StoreError> {
+        self.inner.swap(swaps).await
+    }
+}
+
+/// A log, a store and a catalogue that members share.
+pub struct World {
+    pub log: Arc<MemoryLog>,
+    pub store: Arc<FaultyStore>,
+    pub catalog: Arc<Catalog>,
+    pub options: CountingOptions,
+}
+
+impl World {
+    /// The video catalogue over topics of `partitions` partitions.
+    pub fn video(partitions: i32) -> Self {
+        Self::of(Catalog::load(&CatalogChoice::default()).unwrap(), partitions)
+    }
+
+    /// A catalogue of one topic `t`, flat, with events `e` without identity.
+    pub fn with_rules(rules: &str, partitions: i32) -> Self {
+        let text = format!(
+            "name = \"c\"\n[[topic]]\nname = \"t\"\nidentity = []\nshape = [\"flat\"]\n[[topic.event]]\ntype = \"e\"\nrules = [{rules}]\n"
+        );
+        let source = Source { file: "c.toml".to_owned(), text };
+        Self::of(catalog::compile(&[source]).unwrap_or_else(|findings| panic!("{findings:#?}")), partitions)
+    }
+
+    fn of(catalog: Catalog, partitions: i32) -> Self {
+        Self {
+            log: Arc::new(MemoryLog::new(partitions, 37)),
+            store: Arc::default(),
+            catalog: Arc::new(catalog),
+            options: CountingOptions {
+                group: "g".to_owned(),
+                offset_reset: OffsetReset::Earliest,
+                batch_events: 50,
+                flush_interval: Duration::from_millis(5),
+                topics: Vec::new(),
+                partitions: BTreeMap::new(),
+                create_topics: true,
+            },
+        }
+    }
+
+    pub fn append(&self, partition: &TopicPartition, value: &str) -> i64 {
+        let record = OutRecord { value: Some(value.into()), timestamp_ms: Some(7), ..OutRecord::default() };
+        self.log.append(partition, record)
+    }
+
+    pub fn held(&self) -> Held {
+        self.store.inner.held()
+    }
+
+    pub fn counter(&self, key: &str) -> i64 {
+        self.held().counters.get(key).copied().unwrap_or(0)
+    }
+
+    pub fn checkpoint(&self, partition: &TopicPartition) -> Option<i64> {
+        self.held().checkpoints.get(partition).map(|checkpoint| checkpoint.offset)
+    }
+
+    /// What the fold says of everything that was ever appended.
+    pub fn expected(&self) -> Results {
+        fold(&self.catalog, &self.log.records_of(self.catalog.topics.iter().map(|topic| &*topic.name)))
+    }
+
+    /// Whether every partition of the catalogue is counted to its end.
+    pub fn is_counted(&self) -> bool {
+        let checkpoints = self.held().checkpoints;
+        let reached = |partition: &TopicPartition| checkpoints.get(partition).map_or(0, |stored| stored.offset);
+        let ends = self.log.ends();
+        let mut ends = ends.iter().filter(|(partition, _)| self.catalog.topic(&partition.topic).is_some());
+        ends.all(|(partition, end)| reached(partition) == *end)
+    }
+
+    pub async fn until_counted(&self) {
+        until("every partition is counted to its end", || self.is_counted()).await;
+    }
+
+    /// Starts a member.
+    pub fn member(&self) -> Member {
+        let log: Arc<dyn Log> = Arc::clone(&self.log) as _;
+        let now = Instant::now();
+        let health = Arc::new(Health::new(now));
+        [LOG_PART, STORE_PART, COUNTING_PART].into_iter().for_each(|part| health.add_part(part, false, now));
+        let limits = FetchLimits { max_wait: Duration::from_millis(20), min_bytes: 1, max_partition_bytes: 1_000_000 };
+        let retries = ProducerOptions { retries: 0, ..ProducerOptions::default() };
+        let counting = Arc::new(Counting {
+            store: Arc::clone(&self.store) as _,
+            generations: Arc::default(),
+            fetcher: Fetcher::new(Arc::clone(&log), limits, 1_000_000, Arc::clone(&health)),
+            outbox: Outbox {
+                producer: Arc::new(Producer::new(Arc::clone(&log), retries)),
+                routing: Arc::new(Routing::new(Arc::clone(&log))),
+                health: Arc::clone(&health),
+                group: self.options.group.clone(),
+            },
+            log,
+            tenures: Arc::default(),
+            health,
+            secret: Arc::new(IdentitySecret([9; SECRET_BYTES])),
+            options: self.options.clone(),
+            tally: Tallies::default(),
+            stopped: dashmap::DashMap::new(),
+        });
+        let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
+        let run = Arc::clone(&counting).run(Arc::clone(&self.catalog), stop.clone(), abandon.clone());
+        Member { counting, stop, abandon, running: tokio::spawn(run) }
+    }
+}
+
+/// A running member.
+pub struct Member {
+    pub counting: Arc<Counting>,
+    stop: CancellationToken,
+    abandon: CancellationToken,
+    running: JoinHandle<Result<(), CountingError>>,
+}
+
+impl Member {
+    /// Ends it in order: what is merged is flushed.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.running.await.unwrap().unwrap();
+    }
+
+    /// Ends it at once, with what it holds.
+    pub async fn kill(self) {
+        self.abandon.cancel();
+        self.running.abort();
+        let _ = self.running.await;
+    }
+
+    /// Why a partition has stopped.
+    pub fn stopped(&self, partition: &TopicPartition) -> Option<String> {
+        self.counting.stopped.get(partition).map(|why| why.clone())
+    }
+}
