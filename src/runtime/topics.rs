@@ -20,7 +20,6 @@ pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]
             return HashMap::new();
         }
     };
-    counting.health.set(LOG_PART, Level::Ok, "", std::time::Instant::now());
     if counting.options.create_topics {
         for spec in wanted(topics).into_values() {
             if counts.contains_key(&spec.name) {
@@ -40,6 +39,8 @@ pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]
             }
         }
     }
+    // Ready means that a publish is taken, so only now.
+    counting.health.set(LOG_PART, Level::Ok, "", std::time::Instant::now());
     counts
 }
 
