@@ -237,6 +237,6 @@ impl Member {
 
     /// Why a partition has stopped.
     pub fn stopped(&self, partition: &TopicPartition) -> Option<String> {
-        self.counting.stopped.get(partition).map(|why| why.clone())
+        self.counting.stopped.get(partition).map(|stop| stop.why.clone())
     }
 }
