@@ -39,7 +39,7 @@ pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]
             }
         }
     }
-    // Ready means that a publish is taken, so only now.
+    // Only now: who is told that we are ready may publish to any of the topics.
     counting.health.set(LOG_PART, Level::Ok, "", std::time::Instant::now());
     counts
 }
