@@ -90,7 +90,7 @@ impl Running {
     fn json(&self, args: &[&str]) -> Value {
         let (code, out, err) = self.ask(args);
         assert_eq!(code, 0, "{args:?}: {err}");
-        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{args:?}: {error}: {out}"))
+        serde_json::from_str(&out).expect(&out)
     }
 
     /// Asks until the answer is as wanted.
