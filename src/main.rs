@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use streamgauge::cli::{Cli, explain};
+use streamgauge::cli::{Cli, explain, has_lost_its_reader};
 
 /// musl's own allocator is slow under several threads.
 #[global_allocator]
@@ -20,6 +20,8 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(cli.run()) {
         Ok(code) => ExitCode::from(code),
+        // `streamgauge … | head`: whoever reads has enough.
+        Err(error) if has_lost_its_reader(&error) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("streamgauge: {}", explain(&error));
             ExitCode::FAILURE

@@ -24,6 +24,15 @@ fn streamgauge(folder: &Path) -> Command {
     command
 }
 
+/// Before a condition is looked at again.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "no runtime here that it could block: the test's own thread waits for a process"
+)]
+fn pause() {
+    std::thread::sleep(LOOK);
+}
+
 /// A running process. Dropping it kills it.
 struct Running {
     folder: tempfile::TempDir,
@@ -81,7 +90,7 @@ impl Running {
     fn json(&self, args: &[&str]) -> Value {
         let (code, out, err) = self.ask(args);
         assert_eq!(code, 0, "{args:?}: {err}");
-        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{args:?}: {error}: {out}"))
+        serde_json::from_str(&out).expect(&out)
     }
 
     /// Asks until the answer is as wanted.
@@ -93,7 +102,7 @@ impl Running {
                 return answer;
             }
             assert!(began.elapsed() < DEADLINE, "{args:?} still answers {answer}");
-            std::thread::sleep(LOOK);
+            pause();
         }
     }
 
@@ -101,7 +110,7 @@ impl Running {
         let began = Instant::now();
         while self.ask(&["healthcheck"]).0 != 0 {
             assert!(began.elapsed() < DEADLINE, "never ready");
-            std::thread::sleep(LOOK);
+            pause();
         }
     }
 }
@@ -225,7 +234,7 @@ fn ends_on_sigterm(running: &mut Running) {
             break status;
         }
         assert!(began.elapsed() < DEADLINE, "it does not end");
-        std::thread::sleep(LOOK);
+        pause();
     };
     assert_eq!(status.code(), Some(0));
     // The reader has all lines once the process has ended.

@@ -88,6 +88,16 @@ pub fn explain(error: &anyhow::Error) -> String {
     text
 }
 
+/// Whether the reason is that nobody reads standard output any more.
+pub fn has_lost_its_reader(error: &anyhow::Error) -> bool {
+    let kind = match (error.downcast_ref::<std::io::Error>(), error.downcast_ref::<serde_json::Error>()) {
+        (Some(error), _) => Some(error.kind()),
+        (_, Some(error)) => error.io_error_kind(),
+        _ => None,
+    };
+    kind == Some(std::io::ErrorKind::BrokenPipe)
+}
+
 /// The process that this machine runs, by the configuration that both share.
 fn local(config: &Config) -> anyhow::Result<endpoint::Endpoint> {
     let mut addr = config.http.listen;

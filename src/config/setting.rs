@@ -87,7 +87,7 @@ impl Kind {
             Kind::Path => "a path".into(),
             Kind::Brokers => "host:port, several separated by commas, such as localhost:9092".into(),
             Kind::Address => "an IP address, such as 127.0.0.1".into(),
-            Kind::Endpoint => "an IP address and a port, such as 127.0.0.1:9092".into(),
+            Kind::Endpoint => "an IP address and a port, such as 127.0.0.1:9308".into(),
             Kind::RedisUrl => "redis://[user[:password]@]host[:port][/db]".into(),
             Kind::Partitions => "topics with their partitions, such as video.views:0-3,5;video.likes:0".into(),
             Kind::Origins => "* or origins separated by commas, such as https://example.com".into(),

@@ -163,6 +163,8 @@ impl Counting {
                     let delay = backoff.next();
                     tracing::warn!(%error, retry_in_ms = delay.as_millis() as u64, "the store is not there yet");
                     self.health.set(STORE_PART, Level::Down, error.to_string(), std::time::Instant::now());
+                    // Publishing needs the topics and no store: it must not wait for one.
+                    topics::ensure(self, topics).await;
                     tokio::time::sleep(delay).await;
                 }
                 Err(error) => return Err(error),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     core::backoff::Backoff,
-    model::{Outcome, Section},
+    model::{Checkpoint, Outcome, Section},
     store::Store,
 };
 
@@ -143,7 +143,10 @@ impl Flusher {
                     let stored = shards.first().and_then(|position| position.checkpoint);
                     let believed = tenure.stored();
                     if stored != believed {
-                        conflict(tenure, &format!("the store has {stored:?}, this member believed {believed:?}"));
+                        conflict(
+                            tenure,
+                            &format!("the store has {}, this member believed {}", told(stored), told(believed)),
+                        );
                     }
                 }
             }
@@ -170,7 +173,7 @@ fn settle(tenure: &Tenure, section: &Section, outcome: Outcome, newest_ms: i64) 
             }
         }
         Outcome::Conflict { stored } => {
-            conflict(tenure, &format!("the store has {stored:?}, the flush expected {:?}", section.expect));
+            conflict(tenure, &format!("the store has {}, the flush expected {}", told(stored), told(section.expect)));
         }
         Outcome::Refused(refusal) => {
             measure::refused(&tenure.partition.topic);
@@ -179,6 +182,16 @@ fn settle(tenure: &Tenure, section: &Section, outcome: Outcome, newest_ms: i64) 
             tenure.end(Verdict::Refused(refusal.to_string()));
         }
     }
+}
+
+/// A checkpoint for people.
+fn told(checkpoint: Option<Checkpoint>) -> String {
+    checkpoint.map_or_else(
+        || "no checkpoint".to_owned(),
+        |Checkpoint { offset, incarnation, fingerprint }| {
+            format!("offset {offset} (incarnation {incarnation}, rules {fingerprint})")
+        },
+    )
 }
 
 fn conflict(tenure: &Tenure, what: &str) {

@@ -68,7 +68,26 @@ enum Codec {
     Zstd,
 }
 
+impl Rules {
+    fn told(self) -> &'static str {
+        match self {
+            Self::Count => "one count",
+            Self::All => "all of video.views",
+        }
+    }
+}
+
 impl Codec {
+    fn told(self) -> &'static str {
+        match self {
+            Self::None => "not compressed",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+
     fn compression(self) -> Compression {
         match self {
             Self::None => Compression::None,
@@ -125,13 +144,13 @@ pub(super) async fn run(args: Args, mut config: Config, out: &mut dyn Write) -> 
     let loaded = load::load(&parts.log, &config, &topic, &args).await?;
     writeln!(
         out,
-        "loaded {} events of {} bytes over {} videos and {} users into {topic} ({} partitions, {:?}) in {:.1} s",
+        "loaded {} events of {} bytes over {} videos and {} users into {topic} ({} partitions, {}) in {:.1} s",
         args.events,
         loaded.event_bytes,
         args.videos,
         args.users,
         args.partitions,
-        args.compression,
+        args.compression.told(),
         loaded.took.as_secs_f64()
     )?;
     let code = measure(&args, &config, &parts, &store, catalog, out).await?;
@@ -167,7 +186,7 @@ async fn measure(
 
     let sum = counted(&engine).await?;
     let seconds = took.as_secs_f64();
-    writeln!(out, "rules: {:?}", args.rules)?;
+    writeln!(out, "rules: {}", args.rules.told())?;
     writeln!(out, "counted {} events in {seconds:.3} s: {:.0} events/s", args.events, args.events as f64 / seconds)?;
     writeln!(
         out,

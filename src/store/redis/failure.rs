@@ -17,6 +17,12 @@ pub(super) fn ends_connection(error: &Error) -> bool {
     server_code(error).is_none_or(|code| matches!(code, "READONLY" | "CLUSTERDOWN" | "NOAUTH" | "MASTERDOWN"))
 }
 
+/// What the system said. The client keeps its errors in their debug form, `Os { code: 111, …, message: "Connection refused" }`.
+fn plain(details: &str) -> &str {
+    let quoted = details.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"'));
+    quoted.map_or(details, |(text, _)| text)
+}
+
 /// What an error means for the caller. `doing` says what was being done, to what.
 pub(super) fn store_error(doing: &str, error: &Error) -> StoreError {
     let doing = doing.to_owned();
@@ -25,7 +31,7 @@ pub(super) fn store_error(doing: &str, error: &Error) -> StoreError {
     let refused = |reason: String| StoreError::Refused { doing: doing.clone(), reason };
     match server_code(error) {
         None if *error.kind() == ErrorKind::Auth => refused(format!("Redis refused to sign in: {details}")),
-        None => unavailable(format!("the connection to Redis failed ({error})")),
+        None => unavailable(format!("the connection to Redis failed ({})", plain(details))),
         Some("WRONGPASS" | "NOAUTH") => refused(
             "Redis refused the user or password: check REDIS_PASSWORD, or user and password in REDIS_URL".to_owned(),
         ),
