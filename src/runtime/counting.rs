@@ -183,7 +183,9 @@ impl Counting {
             let counts = topics::ensure(self, &waiting).await;
             waiting.retain(|topic| {
                 let Some(count) = counts.get(&*topic.name) else { return true };
-                for partition in self.partitions_of(&topic.name, *count) {
+                let partitions = self.partitions_of(&topic.name, *count);
+                tracing::info!(topic = %topic.name, partitions = partitions.len(), "counting");
+                for partition in partitions {
                     let task = PartitionTask { counting: Arc::clone(self), topic: Arc::clone(topic), partition };
                     tasks.spawn(task.run(stop.clone()));
                 }

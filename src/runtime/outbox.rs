@@ -22,6 +22,9 @@ use crate::{
     model::TopicPartition,
 };
 
+/// Dead letters of one batch that are logged one by one: a flood of bad records must not become a flood of lines.
+const MAX_SHOWN_LETTERS: usize = 5;
+
 /// Sends what batches bring.
 pub struct Outbox {
     /// Sends.
@@ -83,10 +86,11 @@ impl Outbox {
             }
         }
         let (parcels, records): (Vec<_>, Vec<_>) = addressed.into_iter().unzip();
+        let mut letters = 0;
         let results = self.producer.send_all_waiting(records).await;
         for (parcel, result) in parcels.into_iter().zip(results) {
             match result {
-                Ok(_) => acknowledged(source, &parcel),
+                Ok(_) => acknowledged(source, &parcel, &mut letters),
                 Err(ProduceError::Log(error @ (LogError::TooLarge { .. } | LogError::Invalid { .. }))) => {
                     left.push(instead(parcel, &error));
                 }
@@ -95,6 +99,11 @@ impl Outbox {
                     left.push(parcel);
                 }
             }
+        }
+        if letters > MAX_SHOWN_LETTERS {
+            tracing::warn!(topic = %source.topic, partition = source.partition,
+                "{} more dead letters in this batch; each says its reason in {}",
+                letters - MAX_SHOWN_LETTERS, dead_letter_topic(&source.topic));
         }
         (left, trouble)
     }
@@ -132,11 +141,14 @@ impl Outbox {
     }
 }
 
-fn acknowledged(source: &TopicPartition, parcel: &Parcel) {
+fn acknowledged(source: &TopicPartition, parcel: &Parcel, letters: &mut usize) {
     if let Purpose::DeadLetter(reason) = &parcel.outgoing.purpose {
         measure::dead_letter(&source.topic, reason.code());
-        tracing::warn!(topic = %source.topic, partition = source.partition, offset = parcel.outgoing.offset,
-            reason = reason.code(), "dead letter: {reason}");
+        *letters += 1;
+        if *letters <= MAX_SHOWN_LETTERS {
+            tracing::warn!(topic = %source.topic, partition = source.partition, offset = parcel.outgoing.offset,
+                reason = reason.code(), "dead letter: {reason}");
+        }
     }
 }
 

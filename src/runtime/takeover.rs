@@ -70,7 +70,7 @@ pub(super) async fn take_over(
         tracing::info!(topic = %partition.topic, partition = partition.partition,
             "duplicate window shortened: it reaches back to offset {log_start} only, where the log begins");
     }
-    tracing::info!(topic = %partition.topic, partition = partition.partition, offset = count_from, log_end,
+    tracing::debug!(topic = %partition.topic, partition = partition.partition, offset = count_from, log_end,
         "counting from offset {count_from}");
     Ok(Start { tenure, count_from, fetch_from: window_from.max(log_start) })
 }
