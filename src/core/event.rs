@@ -236,13 +236,24 @@ fn find_type(topic: &Topic, name: &Scalar<'_>, version: &str) -> Result<usize, R
     let mut newest = None;
     for (index, event) in topic.events.iter().enumerate() {
         if &*event.name == name {
-            if newest.is_some() && version.trim_matches('"') == &*event.version {
+            if is_version(version, &event.version) {
                 return Ok(index);
             }
-            newest = newest.max(Some(index));
+            newest = Some(index);
         }
     }
     newest.ok_or_else(|| unknown(name))
+}
+
+/// Whether a raw version is this one of the catalogue, whose trailing zeros are cut: `1`, `1.0` and `1.0.0` are the same.
+fn is_version(raw: &str, version: &str) -> bool {
+    let zeros = raw.trim_matches('"').strip_prefix(version);
+    zeros.is_some_and(|mut zeros| {
+        while let Some(rest) = zeros.strip_prefix(".0") {
+            zeros = rest;
+        }
+        zeros.is_empty()
+    })
 }
 
 /// The topic's type, where it has only one.
@@ -350,3 +361,6 @@ impl Visitor<'_> for Name<'_> {
         Ok(self.0.names.iter().position(|(known, ..)| **known == *name))
     }
 }
+
+#[cfg(test)]
+mod tests;
