@@ -37,7 +37,7 @@ fn values() -> Vec<Vec<u8>> {
     let one = |n: usize| {
         let (video, user) = (n * 7919 % VIDEOS, n * 104_729 % USERS);
         let time_ms = 1_700_000_000_000 + n;
-        format!("{{\"type\":\"video.view\",\"videoId\":\"video-{video:08}\",\"userId\":\"user-{user:08}\",\"timestamp\":{time_ms},\"q\":\"0\"}}")
+        format!("{{\"type\":\"video.view\",\"videoId\":\"video-{video:08}\",\"userId\":\"user-{user:09}\",\"timestamp\":{time_ms},\"q\":\"0\"}}")
             .into_bytes()
     };
     let values: Vec<Vec<u8>> = (0..EVENTS).map(one).collect();
