@@ -287,3 +287,6 @@ fn into_sections(open: Open) -> Sealed {
         .collect();
     Sealed { sections, weight }
 }
+
+#[cfg(test)]
+mod tests;
