@@ -149,8 +149,8 @@ impl Counting {
             && (partitions.is_empty() || partitions.contains_key(topic))
     }
 
-    async fn open(&self, topics: &[Arc<Topic>]) -> Result<(), StoreError> {
-        let names: Vec<String> = topics.iter().map(|topic| topic.name.to_string()).collect();
+    async fn open(&self, chosen: &[Arc<Topic>]) -> Result<(), StoreError> {
+        let names: Vec<String> = chosen.iter().map(|topic| topic.name.to_string()).collect();
         let mut backoff = Backoff::store();
         loop {
             match self.store.open(&self.options.group, &names).await {
@@ -163,12 +163,13 @@ impl Counting {
                     let delay = backoff.next();
                     tracing::warn!(%error, retry_in_ms = delay.as_millis() as u64, "the store is not there yet");
                     self.health.set(STORE_PART, Level::Down, error.to_string(), std::time::Instant::now());
-                    tokio::time::sleep(delay).await;
+                    // Publishing needs no store: its topics are looked after meanwhile.
+                    tokio::join!(tokio::time::sleep(delay), topics::ensure(self, chosen));
                 }
                 Err(error) => return Err(error),
             }
         }
-        for topic in topics {
+        for topic in chosen {
             super::takeover::keep_text(self, topic).await;
         }
         Ok(())
