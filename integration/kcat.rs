@@ -76,7 +76,8 @@ async fn kcat_lists_produces_to_and_reads_from_the_embedded_log() {
     }
     let read = kcat(&["-C", "-b", &broker, "-t", "video.views", "-o", "beginning", "-e", "-q"], b"");
     let mut read: Vec<_> = read.lines().map(str::to_owned).collect();
-    (sent.sort(), read.sort());
+    sent.sort();
+    read.sort();
     assert_eq!(read, sent);
     let all = async |process: &Process| process.metric("streamgauge_events_total", "video.views").await;
     process.until("all events counted", async |process| (all(process).await == 1000.0).then_some(())).await;

@@ -149,8 +149,8 @@ impl Counting {
             && (partitions.is_empty() || partitions.contains_key(topic))
     }
 
-    async fn open(&self, topics: &[Arc<Topic>]) -> Result<(), StoreError> {
-        let names: Vec<String> = topics.iter().map(|topic| topic.name.to_string()).collect();
+    async fn open(&self, chosen: &[Arc<Topic>]) -> Result<(), StoreError> {
+        let names: Vec<String> = chosen.iter().map(|topic| topic.name.to_string()).collect();
         let mut backoff = Backoff::store();
         loop {
             match self.store.open(&self.options.group, &names).await {
@@ -164,13 +164,12 @@ impl Counting {
                     tracing::warn!(%error, retry_in_ms = delay.as_millis() as u64, "the store is not there yet");
                     self.health.set(STORE_PART, Level::Down, error.to_string(), std::time::Instant::now());
                     // Publishing needs the topics and no store: it must not wait for one.
-                    topics::ensure(self, topics).await;
-                    tokio::time::sleep(delay).await;
+                    tokio::join!(tokio::time::sleep(delay), topics::ensure(self, chosen));
                 }
                 Err(error) => return Err(error),
             }
         }
-        let topics: Vec<&Topic> = topics.iter().map(AsRef::as_ref).collect();
+        let topics: Vec<&Topic> = chosen.iter().map(AsRef::as_ref).collect();
         super::takeover::keep_texts(self, &topics).await;
         Ok(())
     }

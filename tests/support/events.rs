@@ -44,6 +44,14 @@ impl Random {
     }
 }
 
+/// A seed of this run's own, printed so that `STREAMGAUGE_TEST_SEED` can give it again.
+pub fn fresh_seed() -> u64 {
+    let given = std::env::var("STREAMGAUGE_TEST_SEED").ok();
+    let seed = given.map_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0, |seed| seed.parse().unwrap());
+    eprintln!("STREAMGAUGE_TEST_SEED={seed}");
+    seed
+}
+
 /// Type, topic, and the field that keys the topic.
 const TYPES: &[(&str, &str, &str)] = &[
     ("video.view", "video.views", "videoId"),
