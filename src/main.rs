@@ -21,8 +21,17 @@ fn main() -> ExitCode {
     match runtime.block_on(cli.run()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("streamgauge: {error:#}");
+            eprintln!("streamgauge: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes; a cause that is told already is not told again.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        known if known.contains(&cause) => told,
+        known => format!("{known}: {cause}"),
+    })
 }
