@@ -242,6 +242,8 @@ async fn what_cannot_run_says_why_and_what_to_do() {
     let port = url.rsplit_once(':').unwrap().1;
     let said = refused(&["run"], &[("DATA_DIR", other.path().to_str().unwrap()), ("PORT", port)]).await;
     assert!(said.contains(port) && said.contains("PORT"), "{said}");
+    let told = said.lines().last().unwrap();
+    assert_eq!(told.matches("os error").count(), 1, "a cause is told once: {told}");
 
     let file = other.path().join("settings.toml");
     std::fs::write(&file, "flush_intervall_ms = 5\n").unwrap();
