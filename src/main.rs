@@ -28,12 +28,3 @@ fn main() -> ExitCode {
         }
     }
 }
-
-/// The error and its causes; a cause that is told already is not told again.
-fn told(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
-        "" => cause,
-        known if known.contains(&cause) => told,
-        known => format!("{known}: {cause}"),
-    })
-}

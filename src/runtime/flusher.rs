@@ -49,6 +49,7 @@ impl Flusher {
         let beat = self.health.watch("flusher", MAX_SILENCE, std::time::Instant::now());
         let mut next_recheck = Instant::now() + RECHECK_INTERVAL;
         loop {
+            self.wait(&stop).await;
             beat.beat(std::time::Instant::now());
             let is_last = stop.is_cancelled();
             if let Some(sealed) = self.generations.seal() {
@@ -68,7 +69,6 @@ impl Flusher {
                 self.recheck().await;
                 next_recheck = Instant::now() + RECHECK_INTERVAL;
             }
-            self.wait(&stop).await;
         }
     }
 
