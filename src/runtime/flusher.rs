@@ -46,7 +46,7 @@ impl Flusher {
     /// `abandon` ends it at once, also in the middle of a store that does not answer: what is not flushed is counted
     /// again from the log after the next start.
     pub async fn run(self, stop: CancellationToken, abandon: CancellationToken) {
-        let beat = self.health.watch("flusher", MAX_SILENCE, std::time::Instant::now());
+        let beat = self.health.watch("flusher", MAX_SILENCE + self.interval, std::time::Instant::now());
         let mut next_recheck = Instant::now() + RECHECK_INTERVAL;
         loop {
             self.wait(&stop).await;
