@@ -217,7 +217,7 @@ fn what_is_not_said_has_its_default() {
     );
     let topic = catalog.topic("t").unwrap();
     assert_eq!((topic.partitions, topic.replication, topic.retention_ms), (6, None, 604_800_000));
-    assert_eq!((topic.compression, topic.max_retries, topic.priority), (Compression::Gzip, 3, Priority::Normal));
+    assert_eq!((topic.compression, topic.max_retries, topic.priority), (None, 3, Priority::Normal));
     assert_eq!((&topic.identity[..], topic.dedupe.window_ms), (&[IdentityPart::Id][..], 3_600_000));
     assert_eq!((topic.dedupe.offsets, topic.publish_shape), (262_144, Shape::Nested));
     assert_eq!(topic.shapes, [Shape::Nested, Shape::Flat, Shape::Bare]);

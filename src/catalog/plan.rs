@@ -85,8 +85,8 @@ pub struct Topic {
     pub replication: Option<i16>,
     /// Retention of the topic's records, milliseconds.
     pub retention_ms: i64,
-    /// Compression of published batches.
-    pub compression: Compression,
+    /// Compression of published batches; `None` leaves it to `KAFKA_COMPRESSION`.
+    pub compression: Option<Compression>,
     /// What makes two events the same; empty means that no event is ever a duplicate.
     pub identity: Vec<IdentityPart>,
     /// How far back duplicates are looked for.

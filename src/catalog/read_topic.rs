@@ -111,7 +111,9 @@ fn topic<'t>(reader: &mut Reader<'t>, table: Table<'t>, catalog: &str) -> Option
         partitions: reader.integer(table, "partitions", 1..=MAX_PARTITIONS, 6) as i32,
         replication: replication(reader, table),
         retention_ms: reader.duration_ms(table, "retention", "7d"),
-        compression: reader.choice(table, "compression", COMPRESSIONS, Compression::Gzip),
+        compression: reader
+            .text(table, "compression")
+            .and_then(|text| reader.choose(text, "compression", COMPRESSIONS)),
         identity,
         dedupe: dedupe(reader, table),
         max_retries: reader.integer(table, "max_retries", 0..=MAX_RETRIES, 3) as u32,

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use streamgauge::{
     catalog::plan::{
-        Action, Amount, Catalog, Compression, DedupeWindow, EventType, Part, Priority, Rule, Shape, Template, Topic,
+        Action, Amount, Catalog, DedupeWindow, EventType, Part, Priority, Rule, Shape, Template, Topic,
         Window,
     },
     http::{AppState, Parts},
@@ -340,7 +340,7 @@ fn topic(name: &str, shape: Shape, fields: &[&str], key: &[u16], events: &[&str]
         partitions: 6,
         replication: None,
         retention_ms: 1,
-        compression: Compression::Gzip,
+        compression: None,
         identity: vec![],
         dedupe: DedupeWindow { window_ms: 1, offsets: 1 },
         max_retries: 0,
