@@ -7,7 +7,7 @@
 
 use streamgauge::catalog::{
     self, CatalogChoice, CatalogError, Source,
-    plan::{Action, Amount, Catalog, Compression, IdentityPart, Priority, Shape, Template},
+    plan::{Action, Amount, Catalog, IdentityPart, Priority, Shape, Template},
 };
 
 fn source(file: &str, text: &str) -> Source {
