@@ -329,7 +329,8 @@ async fn open_log(config: &Config, catalog: &Catalog) -> Result<(Arc<dyn Log>, O
             (vec![broker.local_addr().to_string()], Some(broker))
         }
     };
-    let compression_of = catalog.topics.iter().filter_map(|topic| Some((topic.name.to_string(), topic.compression?))).collect();
+    let compression_of =
+        catalog.topics.iter().filter_map(|topic| Some((topic.name.to_string(), topic.compression?))).collect();
     let log = KafkaLog::connect(KafkaOptions {
         client_id: config.kafka.client_id.clone(),
         request_timeout: config.kafka.request_timeout,

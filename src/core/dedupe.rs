@@ -65,7 +65,9 @@ impl Window {
             return false;
         }
         self.forget_before(offset.saturating_sub(self.limits.offsets));
-        self.grow_when_full();
+        if self.ring.is_empty() {
+            self.grow_when_full();
+        }
         let Self { ring, latest, first, next, limits } = self;
         let mask = ring.len() - 1;
         let hash = identity.0[0];
@@ -102,8 +104,12 @@ impl Window {
                 free.insert(sequence);
             }
         }
-        ring[sequence as usize & mask] = Entry { offset, time_ms, identity, previous };
-        *next = sequence.wrapping_add(1);
+        // The next record reaches back to one offset less: forgetting that now keeps N records in a ring of N.
+        self.forget_before(offset.saturating_add(1).saturating_sub(self.limits.offsets));
+        self.grow_when_full();
+        let mask = self.ring.len() - 1;
+        self.ring[sequence as usize & mask] = Entry { offset, time_ms, identity, previous };
+        self.next = sequence.wrapping_add(1);
         duplicate
     }
 
@@ -182,7 +188,7 @@ mod tests {
             window.next = window.first;
             let got: Vec<bool> = records.iter().map(|(o, t, d)| window.insert(*o, *t, identity(*d))).collect();
             proptest::prop_assert_eq!(got, naive(limits, &records));
-            proptest::prop_assert!(window.len() <= limits.offsets as usize + 1);
+            proptest::prop_assert!(window.len() <= limits.offsets as usize);
         }
     }
 
@@ -193,7 +199,7 @@ mod tests {
         for offset in 0..20_000 {
             assert!(!window.insert(offset, 0, identity(offset as u64)), "{offset}");
         }
-        assert_eq!(window.len(), 5001);
+        assert_eq!((window.len(), window.ring.len()), (5000, 8192));
         assert!(window.insert(20_000, 0, identity(15_000)));
         assert!(!window.insert(20_001, 0, identity(10_000)));
     }

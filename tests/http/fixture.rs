@@ -16,8 +16,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use streamgauge::{
     catalog::plan::{
-        Action, Amount, Catalog, DedupeWindow, EventType, Part, Priority, Rule, Shape, Template, Topic,
-        Window,
+        Action, Amount, Catalog, DedupeWindow, EventType, Part, Priority, Rule, Shape, Template, Topic, Window,
     },
     http::{AppState, Parts},
     log::OutRecord,
