@@ -120,7 +120,7 @@ impl Place {
 
     fn store_under(&self, before: &str) -> RedisStore {
         let key_prefix = format!("{before}{}", self.key_prefix);
-        RedisStore::connect(&RedisOptions { key_prefix, ..RedisOptions::from_url(&self.redis_url).unwrap() })
+        RedisStore::connect(&RedisOptions { key_prefix, ..redis_options(&self.redis_url) })
     }
 
     /// What redis-cli prints, line by line. `@` before a word stands for the key prefix.
@@ -191,4 +191,12 @@ impl Place {
 /// Waits until the API answers and the process is ready.
 pub async fn ready(process: &mut Process) {
     process.until("ready", async |process| (process.get("/readyz").await.0 == 200).then_some(())).await;
+}
+
+/// The options of the Redis at a URL, read as the program reads its REDIS_URL.
+pub fn redis_options(url: &str) -> RedisOptions {
+    let environment = [("REDIS_URL".to_owned(), url.to_owned())].into();
+    let config = streamgauge::config::load(&environment, None).unwrap().config;
+    let streamgauge::config::StoreChoice::Redis(redis) = config.store else { panic!("{url} is no Redis") };
+    streamgauge::app::redis_options(&redis)
 }

@@ -10,7 +10,10 @@ use fred::{
 };
 use streamgauge::store::redis::{RedisOptions, RedisStore};
 
-use crate::support::store_contract::{Fixture, Raw};
+use crate::{
+    place::redis_options,
+    support::store_contract::{Fixture, Raw},
+};
 
 fn url() -> String {
     std::env::var("STREAMGAUGE_TEST_REDIS_URL").expect("STREAMGAUGE_TEST_REDIS_URL names the Redis to test with")
@@ -25,7 +28,7 @@ async fn send(client: &Client, words: Vec<String>) -> Vec<String> {
 
 async fn redis() -> Fixture {
     let prefix = format!("test-{}:", uuid::Uuid::new_v4());
-    let options = RedisOptions { key_prefix: prefix.clone(), ..RedisOptions::from_url(&url()).unwrap() };
+    let options = RedisOptions { key_prefix: prefix.clone(), ..redis_options(&url()) };
     let client = Client::new(Config::from_url(&url()).unwrap(), None, None, None);
     client.init().await.unwrap();
     let raw: Raw = Box::new(move |words| {

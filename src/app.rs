@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     catalog::plan::Catalog,
-    config::{Config, LogChoice, StoreChoice},
+    config::{Config, LogChoice, RedisConfig, StoreChoice},
     core::dedupe::{IdentitySecret, SECRET_BYTES},
     http::{self, AppState},
     log::{
@@ -345,16 +345,21 @@ async fn open_log(config: &Config, catalog: &Catalog) -> Result<(Arc<dyn Log>, O
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
     Ok(match &config.store {
         StoreChoice::Embedded => Arc::new(EmbeddedStore::open(config.data_dir.join(STORE_FILE))?),
-        StoreChoice::Redis(redis) => Arc::new(RedisStore::connect(&RedisOptions {
-            host: redis.host.clone(),
-            port: redis.port,
-            username: redis.username.clone(),
-            password: redis.password.as_ref().map(|password| Password::new(password.reveal())),
-            db: redis.database,
-            key_prefix: redis.key_prefix.clone(),
-            allow_eviction: redis.allow_eviction,
-        })),
+        StoreChoice::Redis(redis) => Arc::new(RedisStore::connect(&redis_options(redis))),
     })
+}
+
+/// How the store reaches the Redis that the configuration names.
+pub fn redis_options(redis: &RedisConfig) -> RedisOptions {
+    RedisOptions {
+        host: redis.host.clone(),
+        port: redis.port,
+        username: redis.username.clone(),
+        password: redis.password.as_ref().map(|password| Password::new(password.reveal())),
+        db: redis.database,
+        key_prefix: redis.key_prefix.clone(),
+        allow_eviction: redis.allow_eviction,
+    }
 }
 
 /// How records are sent.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fred::types::Value;
 
-pub use options::{DEFAULT_PORT, Password, RedisOptions, RedisUrlError};
+pub use options::{Password, RedisOptions};
 
 use self::{
     failure::store_error,
