@@ -9,16 +9,12 @@ const PARTITIONS: i64 = 3;
 const BATCHES: usize = 150;
 const CAP: usize = 4;
 
-/// SplitMix64: small, and the same everywhere.
-struct Random(u64);
+/// The tests' random source, with numbers that a store may stumble over.
+struct Random(crate::support::events::Random);
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     fn below(&mut self, limit: i64) -> i64 {
@@ -180,7 +176,7 @@ impl Naive {
 pub async fn any_history_equals_the_naive_fold(f: &Fixture) {
     let seed = std::env::var("STORE_CONTRACT_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| std::process::id() as u64 ^ from_now_ms(0) as u64);
-    let mut random = Random(seed);
+    let mut random = Random(crate::support::events::Random::new(seed));
     let mut naive = Naive::default();
     let mut stored = [-1_i64; PARTITIONS as usize];
     let mut sent: Vec<Section> = Vec::new();
