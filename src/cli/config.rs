@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::config::{self, Config, Environment, MASK, Source, Sources, State, table};
 
 /// Memory that a duplicate window takes per offset, bytes: the identity, its time, and their place in the map.
-const DEDUPE_BYTES_PER_OFFSET: u64 = 40;
+const DEDUPE_BYTES_PER_OFFSET: u64 = 50;
 
 /// Looks at the configuration without running anything.
 #[derive(Args, Debug)]
