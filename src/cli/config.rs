@@ -170,7 +170,7 @@ mod tests {
     fn check_says_what_would_run() {
         let text = printed(ConfigCommand::Check, &[("REDIS_URL", "redis://:hunter2@r"), ("KAFKA_BROKERZ", "x")])
             .expect("valid");
-        for part in ["Redis at r:6379/0", "embedded log", "video", "320 MiB", "did you mean KAFKA_BROKERS"] {
+        for part in ["Redis at r:6379/0", "embedded log", "video", "400 MiB", "did you mean KAFKA_BROKERS"] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
         assert!(printed(ConfigCommand::Check, &[("PORT", "x")]).is_err());
