@@ -24,4 +24,3 @@ pub use duration::{format_ms, parse_ms};
 pub use finding::{Finding, nearest};
 pub use load::{CatalogChoice, CatalogError, read_path, sources};
 pub use read_rule::MAX_AMOUNT;
-pub use read_topic::normal_version;

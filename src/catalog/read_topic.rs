@@ -301,7 +301,7 @@ fn version<'t>(reader: &mut Reader<'t>, table: Table<'t>) -> Box<str> {
 }
 
 /// A version with its trailing zeros cut: `1`, `1.0` and `1.0.0` are all `1`; `None` where it is none.
-pub fn normal_version(text: &str) -> Option<Box<str>> {
+fn normal_version(text: &str) -> Option<Box<str>> {
     let numbers: Option<Vec<u64>> = text
         .split('.')
         .map(|number| number.parse().ok().filter(|_| number.bytes().all(|byte| byte.is_ascii_digit())))

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    SHARD,
     generation::{Generations, Sealed, SealedSection},
     health::{Beat, Health, Level},
     measure,
@@ -17,8 +18,6 @@ use crate::{
     store::Store,
 };
 
-/// The only shard of this version.
-const SHARD: u16 = 0;
 /// A critical event waits no longer than this for its flush.
 const CRITICAL_DELAY: Duration = Duration::from_millis(20);
 /// How often the stored checkpoints are read again, so that a store that fell back is noticed on idle topics too.

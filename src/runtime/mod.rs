@@ -24,6 +24,8 @@ mod topics;
 pub use partition::Stop;
 pub use takeover::OffsetReset;
 
+/// The only shard of this version.
+const SHARD: crate::model::ShardId = 0;
 /// The log's part in health.
 pub const LOG_PART: &str = "log";
 /// The store's part in health.

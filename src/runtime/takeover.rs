@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{LOG_PART, STORE_PART, counting::Counting, health::Level, measure, partition::End, tenure::Tenure};
+use super::{LOG_PART, SHARD, STORE_PART, counting::Counting, health::Level, measure, partition::End, tenure::Tenure};
 use crate::{
     catalog::plan::Topic,
     core::backoff::Backoff,
@@ -10,9 +10,6 @@ use crate::{
     model::{Checkpoint, Gap, LogIdentity, Outcome, Section, StoredPosition, Swap, SwapOutcome, TopicPartition},
     store::StoreError,
 };
-
-/// The only shard of this version.
-const SHARD: u16 = 0;
 
 /// Where a tenure begins.
 pub(super) struct Start {
