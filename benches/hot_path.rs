@@ -20,7 +20,7 @@ use streamgauge::{
         rules::{EffectAction, Effects},
         worker::Worker,
     },
-    log::{Block, RecordRef, Records},
+    log::{Block, LogError, RecordRef, Records},
     model::{Origin, TopicPartition},
 };
 
@@ -52,8 +52,9 @@ fn record(offset: usize, value: &[u8]) -> RecordRef<'_> {
 struct Rows(Arc<Vec<Vec<u8>>>);
 
 impl Records for Rows {
-    fn visit(&self, visitor: &mut dyn FnMut(RecordRef<'_>)) {
+    fn visit(&self, visitor: &mut dyn FnMut(RecordRef<'_>)) -> Result<(), LogError> {
         self.0.iter().enumerate().for_each(|(offset, value)| visitor(record(offset, value)));
+        Ok(())
     }
 }
 
@@ -144,7 +145,7 @@ fn counting(c: &mut Criterion) {
             b.iter_batched(
                 || Worker::new(Arc::clone(&topic), partition.clone(), Arc::clone(&secret), 0, BATCH_EVENTS),
                 |mut worker| {
-                    let batches = worker.step(&block);
+                    let batches = worker.step(&block).unwrap();
                     (worker, batches)
                 },
                 BatchSize::LargeInput,

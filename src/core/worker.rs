@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     catalog::plan::{Action, IdentityPart, Priority, Topic},
-    log::{Block, OutRecord, RecordRef},
+    log::{Block, LogError, OutRecord, RecordRef},
     model::{Origin, TopicPartition},
 };
 
@@ -53,7 +53,10 @@ impl Worker {
     }
 
     /// Works through a block. Batches come in order; the last one ends where the block ends, also if it holds nothing.
-    pub fn step(&mut self, block: &Block) -> Vec<Batch> {
+    ///
+    /// # Errors
+    /// The block is damaged; nothing of it may count, and the worker is not to be used any more.
+    pub fn step(&mut self, block: &Block) -> Result<Vec<Batch>, LogError> {
         let mut batches = Vec::new();
         let mut batch = Batch::default();
         block.records.visit(&mut |record| {
@@ -66,12 +69,12 @@ impl Worker {
             if batch.tally.events >= self.batch_events as u64 || batch.overflow.is_some() {
                 batches.push(std::mem::take(&mut batch));
             }
-        });
+        })?;
         if block.next_offset > self.count_from {
             batch.next_offset = block.next_offset;
             batches.push(batch);
         }
-        batches
+        Ok(batches)
     }
 
     /// Fills the duplicate window with a record that is counted already.

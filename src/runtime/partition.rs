@@ -135,7 +135,7 @@ impl PartitionTask {
         stop: &CancellationToken,
     ) -> Result<(), End> {
         let began = Instant::now();
-        let batches = worker.step(&held.block);
+        let batches = worker.step(&held.block).map_err(End::stuck)?;
         measure::processed(&self.partition.topic, began.elapsed());
         let took_ms = began.elapsed().as_millis() as u64;
         let mut newest_ms = 0;

@@ -75,7 +75,7 @@ proptest! {
             }).collect();
             let mut handled = 0;
             let mut dead = 0;
-            for batch in worker.step(&block(&records, values.len() as i64, values.len() as i64)) {
+            for batch in worker.step(&block(&records, values.len() as i64, values.len() as i64)).unwrap() {
                 let tally = batch.tally;
                 prop_assert_eq!(tally.records, tally.events + tally.duplicates + tally.tombstones + tally.dead_letters);
                 handled += tally.records;

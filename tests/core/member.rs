@@ -144,7 +144,7 @@ impl Partition<'_> {
         let before = records.last().map_or(tenure.fetch_from, |record| record.offset + 1);
         let next_offset = before + random.below((after - before) as usize + 1) as i64;
         tenure.fetch_from = next_offset;
-        for batch in tenure.worker.step(&block(records, next_offset, self.end())) {
+        for batch in tenure.worker.step(&block(records, next_offset, self.end())).unwrap() {
             self.gather(&mut tenure, batch, seen);
         }
         self.tenure = Some(tenure);

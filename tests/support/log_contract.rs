@@ -13,7 +13,7 @@ use streamgauge::{
 };
 
 const LIMITS: FetchLimits =
-    FetchLimits { max_wait: Duration::from_millis(500), min_bytes: 1, max_partition_bytes: 1 << 20 };
+    FetchLimits { max_wait: Duration::from_millis(500), min_bytes: 1, max_partition_bytes: 1 << 20, max_bytes: 8 << 20 };
 /// How long a condition may take to come true.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -247,7 +247,7 @@ pub async fn read_to(log: &dyn Log, partition: &TopicPartition, from: i64, end: 
                 timestamp_ms: Some(record.timestamp_ms),
             };
             read.push((record.offset, owned));
-        });
+        }).unwrap();
     }
     read
 }
@@ -270,7 +270,7 @@ fn position(partition: &TopicPartition, offset: i64) -> FetchPosition {
 
 fn values(block: &Block) -> Vec<String> {
     let mut values = Vec::new();
-    block.records.visit(&mut |r| values.push(String::from_utf8_lossy(r.value.unwrap_or_default()).into_owned()));
+    block.records.visit(&mut |r| values.push(String::from_utf8_lossy(r.value.unwrap_or_default()).into_owned())).unwrap();
     values
 }
 
