@@ -6,6 +6,7 @@
 pub mod broker;
 mod error;
 pub mod kafka;
+pub mod record;
 
 use std::time::Duration;
 
