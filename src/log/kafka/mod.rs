@@ -23,6 +23,8 @@ use self::{
     cluster::{Cluster, Connections},
     error::explain,
     fetch::Fetcher,
+    produce::Producing,
+    wire::Wire,
 };
 use super::{At, Block, FetchLimits, FetchPosition, Log, LogError, OutRecord, TopicInfo, TopicSpec};
 use crate::model::TopicPartition;
@@ -36,13 +38,20 @@ pub struct KafkaLog {
     /// Connections for everything but fetching.
     calls: Connections,
     fetcher: Fetcher,
+    producing: Producing,
 }
 
 impl KafkaLog {
     /// Makes the log ready to connect; the broker may be down.
     pub fn connect(options: KafkaOptions) -> Self {
+        let wire = Arc::new(Wire::new(options.clone()));
         let cluster = Arc::new(Cluster::new(options));
-        Self { fetcher: Fetcher::new(Arc::clone(&cluster)), calls: Connections::default(), cluster }
+        Self {
+            fetcher: Fetcher::new(Arc::clone(&cluster)),
+            calls: Connections::default(),
+            cluster,
+            producing: Producing::new(wire),
+        }
     }
 
     /// Asks the controller to create a topic.
@@ -122,6 +131,6 @@ impl Log for KafkaLog {
     }
 
     async fn produce(&self, partition: &TopicPartition, records: Vec<OutRecord>) -> Vec<Result<i64, LogError>> {
-        self.append(partition, records).await
+        self.producing.append(partition, records).await
     }
 }

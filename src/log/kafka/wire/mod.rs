@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 pub(super) use self::{
     connection::{Connection, Pending},
-    metadata::{Leader, NodeId},
+    metadata::{Leader, NodeId, address},
 };
 use self::{metadata::Cluster, versions::Versions};
 use super::KafkaOptions;
