@@ -337,6 +337,8 @@ async fn open_log(config: &Config, catalog: &Catalog) -> Result<(Arc<dyn Log>, O
         client_id: config.kafka.client_id.clone(),
         request_timeout: config.kafka.request_timeout,
         retry_backoff: config.kafka.retry_backoff,
+        retries: config.kafka.retries,
+        max_in_flight: config.kafka.max_in_flight,
         compression: config.kafka.compression,
         compression_of,
         ..KafkaOptions::new(brokers)
@@ -370,8 +372,7 @@ pub fn producer_options(config: &Config) -> ProducerOptions {
         linger: config.kafka.linger,
         batch_bytes: config.kafka.batch_bytes,
         buffer_bytes: PRODUCE_BUFFER_BYTES,
-        retries: config.kafka.retries,
-        retry_backoff: config.kafka.retry_backoff,
+        max_in_flight: config.kafka.max_in_flight,
         ..ProducerOptions::default()
     }
 }

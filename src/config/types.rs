@@ -64,6 +64,8 @@ pub struct KafkaConfig {
     pub retries: u32,
     /// `KAFKA_RETRY_BACKOFF_MS`.
     pub retry_backoff: Duration,
+    /// `KAFKA_MAX_IN_FLIGHT`.
+    pub max_in_flight: usize,
     /// `KAFKA_REQUEST_TIMEOUT_MS`.
     pub request_timeout: Duration,
     /// `KAFKA_FETCH_MIN_BYTES`.

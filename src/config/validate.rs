@@ -112,6 +112,7 @@ fn kafka(reader: &mut Reader<'_>) -> KafkaConfig {
         batch_bytes: reader.number(&t::KAFKA_BATCH_BYTES),
         retries: reader.number(&t::KAFKA_RETRIES),
         retry_backoff: millis(reader, &t::KAFKA_RETRY_BACKOFF_MS),
+        max_in_flight: reader.number(&t::KAFKA_MAX_IN_FLIGHT),
         request_timeout: millis(reader, &t::KAFKA_REQUEST_TIMEOUT_MS),
         fetch_min_bytes: reader.number(&t::KAFKA_FETCH_MIN_BYTES),
         fetch_max_bytes: reader.number(&t::KAFKA_FETCH_MAX_BYTES),

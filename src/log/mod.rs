@@ -43,7 +43,11 @@ pub trait Log: Send + Sync + 'static {
 
     /// Appends records to a partition, in order, and returns their offsets once the broker has them (acks=all).
     ///
-    /// One result per record, in order. A record that cannot be stored (too large) is answered by itself.
+    /// One result per record, in order. A record that cannot be stored (too large) is answered by itself. An offset of -1 says
+    /// that the record is stored and the broker did not say where. After [`LogError::TimedOut`] a record may have been stored,
+    /// after any other error it was not. Trying again is done within: who calls again after `TimedOut` may store it twice.
+    ///
+    /// Calls for one partition are appended in the order in which their futures are first polled.
     async fn produce(&self, partition: &TopicPartition, records: Vec<OutRecord>) -> Vec<Result<i64, LogError>>;
 }
 

@@ -23,6 +23,7 @@ use self::{
     cluster::{Cluster, Connections},
     error::explain,
     fetch::Fetcher,
+    produce::Producing,
     wire::Wire,
 };
 use super::{At, Block, FetchLimits, FetchPosition, Log, LogError, OutRecord, TopicInfo, TopicSpec};
@@ -39,6 +40,7 @@ pub struct KafkaLog {
     /// Our own connections.
     wire: Arc<Wire>,
     fetcher: Fetcher,
+    producing: Producing,
 }
 
 impl KafkaLog {
@@ -46,7 +48,13 @@ impl KafkaLog {
     pub fn connect(options: KafkaOptions) -> Self {
         let wire = Arc::new(Wire::new(options.clone()));
         let cluster = Arc::new(Cluster::new(options));
-        Self { fetcher: Fetcher::new(Arc::clone(&wire)), calls: Connections::default(), cluster, wire }
+        Self {
+            fetcher: Fetcher::new(Arc::clone(&wire)),
+            calls: Connections::default(),
+            cluster,
+            producing: Producing::new(Arc::clone(&wire)),
+            wire,
+        }
     }
 
     /// Asks the controller to create a topic.
@@ -126,6 +134,6 @@ impl Log for KafkaLog {
     }
 
     async fn produce(&self, partition: &TopicPartition, records: Vec<OutRecord>) -> Vec<Result<i64, LogError>> {
-        self.append(partition, records).await
+        self.producing.append(partition, records).await
     }
 }
