@@ -4,9 +4,11 @@
 //! or a partition's leader changes, and every call ends within its deadline. What rskafka cannot do is said where it
 //! matters: `cluster` (connections), `fetch` (reading), `produce` (appending).
 
+mod admin;
 mod cluster;
 mod error;
 mod fetch;
+mod identity;
 mod options;
 mod produce;
 mod wire;
@@ -14,21 +16,21 @@ mod wire;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rskafka::client::{Client, error::Error as ClientError, error::ProtocolError, partition::OffsetAt};
+use rskafka::client::partition::OffsetAt;
 use tokio::time::sleep;
 
+pub use admin::{
+    Admin, BrokerDisk, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, GroupState, LogDir, Resource,
+};
 pub use options::KafkaOptions;
 
 use self::{
     cluster::{Cluster, Connections},
-    error::explain,
     fetch::Fetcher,
+    wire::Wire,
 };
 use super::{At, Block, FetchLimits, FetchPosition, Log, LogError, OutRecord, TopicInfo, TopicSpec};
-use crate::model::TopicPartition;
-
-/// The replication factor that leaves the choice to the broker (KIP-464, Kafka 2.4).
-const REPLICATION_OF_THE_BROKER: i16 = -1;
+use crate::model::{LogIdentity, TopicPartition};
 
 /// A log behind the Kafka protocol.
 pub struct KafkaLog {
@@ -36,27 +38,16 @@ pub struct KafkaLog {
     /// Connections for everything but fetching.
     calls: Connections,
     fetcher: Fetcher,
+    /// Our own connections, for what rskafka cannot do.
+    wire: Arc<Wire>,
 }
 
 impl KafkaLog {
     /// Makes the log ready to connect; the broker may be down.
     pub fn connect(options: KafkaOptions) -> Self {
+        let wire = Arc::new(Wire::new(options.clone()));
         let cluster = Arc::new(Cluster::new(options));
-        Self { fetcher: Fetcher::new(Arc::clone(&cluster)), calls: Connections::default(), cluster }
-    }
-
-    /// Asks the controller to create a topic.
-    async fn create(&self, topic: &TopicSpec, what: &str) -> Result<bool, LogError> {
-        let (client, _) = self.cluster.topics().await?;
-        match create_on(&client, topic, self.cluster.options.request_timeout.as_millis()).await {
-            Ok(()) => Ok(true),
-            Err(ClientError::ServerError { protocol_error: ProtocolError::TopicAlreadyExists, .. }) => Ok(false),
-            Err(error) => {
-                // The connection may be the reason: the next try makes a new one.
-                self.cluster.distrust();
-                Err(explain(error, what, &topic.name))
-            }
-        }
+        Self { fetcher: Fetcher::new(Arc::clone(&cluster)), calls: Connections::default(), cluster, wire }
     }
 
     /// Waits until the broker lists a topic. The caller sets the deadline.
@@ -70,12 +61,6 @@ impl KafkaLog {
             tries += 1;
         }
     }
-}
-
-async fn create_on(client: &Client, topic: &TopicSpec, timeout_ms: u128) -> Result<(), ClientError> {
-    let replication = topic.replication.unwrap_or(REPLICATION_OF_THE_BROKER);
-    let timeout_ms = i32::try_from(timeout_ms).unwrap_or(i32::MAX);
-    client.controller_client()?.create_topic(topic.name.as_str(), topic.partitions, replication, timeout_ms).await
 }
 
 #[async_trait]
@@ -96,7 +81,7 @@ impl Log for KafkaLog {
     async fn create_topic(&self, topic: &TopicSpec) -> Result<bool, LogError> {
         let what = format!("creating topic {}", topic.name);
         Cluster::within(self.cluster.options.request_timeout, &what, async {
-            let created = self.cluster.again(|| Box::pin(self.create(topic, &what))).await?;
+            let created = self.admin().create_topic(topic, false).await?;
             self.wait_until_listed(&topic.name).await?;
             Ok(created)
         })
@@ -108,9 +93,15 @@ impl Log for KafkaLog {
         let at = match at {
             At::Start => OffsetAt::Earliest,
             At::End => OffsetAt::Latest,
+            At::EpochEnd(epoch) => return self.epoch_end(partition, epoch).await,
         };
         let call = self.cluster.ask(&self.calls, partition, &what, |client| Box::pin(client.get_offset(at)));
         Cluster::within(self.cluster.options.request_timeout, &what, call).await
+    }
+
+    async fn identity(&self, partition: &TopicPartition) -> Result<LogIdentity, LogError> {
+        let what = format!("asking which log {partition} is");
+        Cluster::within(self.cluster.options.request_timeout, &what, self.identity_now(partition)).await
     }
 
     async fn fetch(
