@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     counting::Counting,
     fetcher::Held,
-    measure,
+    measure, sameness,
     tenure::{Tenure, Verdict},
 };
 use crate::{
@@ -119,6 +119,13 @@ impl PartitionTask {
                 Some(Ok(held)) => held,
                 Some(Err(error)) => return self.lost(&tenure, error).await,
             };
+            let same = tokio::select! {
+                same = sameness::follow(&self.counting, &tenure, &held.block) => same,
+                verdict = tenure.ended() => return ended(verdict),
+            };
+            if let Err(why) = same {
+                return self.close(&tenure, End::Again(why)).await;
+            }
             // A stop lets the block be finished: what was merged by then is in the last flush.
             if let Err(end) = self.count(&tenure, &mut worker, held, stop).await {
                 return end;
@@ -176,12 +183,18 @@ impl PartitionTask {
     /// The log does not have what this tenure wants next. What is counted is flushed before a new tenure looks where the
     /// log begins now, so that nothing counted is taken for a gap.
     async fn lost(&self, tenure: &Arc<Tenure>, error: LogError) -> End {
-        self.counting.generations.flushed(tenure).await;
-        tenure.let_go();
-        match error {
+        let end = match error {
             LogError::OffsetOutOfRange { .. } => End::Again(error.to_string()),
             error => End::stuck(error),
-        }
+        };
+        self.close(tenure, end).await
+    }
+
+    /// Lets go of a tenure whose counts are good: they are flushed first.
+    async fn close(&self, tenure: &Arc<Tenure>, end: End) -> End {
+        self.counting.generations.flushed(tenure).await;
+        tenure.let_go();
+        end
     }
 }
 

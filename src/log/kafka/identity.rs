@@ -51,12 +51,7 @@ impl KafkaLog {
         }
     }
 
-    async fn epoch_end_once(
-        &self,
-        partition: &TopicPartition,
-        epoch: i32,
-        deadline: Instant,
-    ) -> Result<i64, LogError> {
+    async fn epoch_end_once(&self, partition: &TopicPartition, epoch: i32, deadline: Instant) -> Result<i64, LogError> {
         let what = format!("asking where leader epoch {epoch} of {partition} ended");
         let leader = self.wire.leader(partition).await?;
         // The epoch that we know the leader by, so that one which was replaced and has not noticed refuses.

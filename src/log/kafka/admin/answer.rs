@@ -89,6 +89,8 @@ mod tests {
     #[test]
     fn a_group_with_members_is_told_with_the_ways_out() {
         let told = explain(25, None, "committing offsets of group g", "g").map_err(|error| error.to_string());
-        assert!(told.is_err_and(|text| text.contains("consumers of group g are running") && text.contains("Stop them")));
+        assert!(
+            told.is_err_and(|text| text.contains("consumers of group g are running") && text.contains("Stop them"))
+        );
     }
 }

@@ -199,9 +199,10 @@ impl Admin {
                 match error {
                     LogError::Unsupported { .. } => LogError::Unsupported {
                         what: what.clone(),
-                        reason: "the broker cannot change single settings (Kafka 2.3 and later can); change them with its \
+                        reason:
+                            "the broker cannot change single settings (Kafka 2.3 and later can); change them with its \
                                  own tools"
-                            .to_owned(),
+                                .to_owned(),
                     },
                     error => error,
                 }

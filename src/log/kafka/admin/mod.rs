@@ -15,12 +15,12 @@ use std::{ops::RangeInclusive, sync::Arc};
 use kafka_protocol::protocol::Request;
 use tokio::time::Instant;
 
+pub(super) use self::{answer::explain, tries::Tries};
 pub use self::{
     configs::{ConfigChange, ConfigEntry, ConfigSource, Resource},
     groups::{CommittedOffset, GroupState},
     log_dirs::{BrokerDisk, LogDir},
 };
-pub(super) use self::{answer::explain, tries::Tries};
 use super::{
     KafkaLog,
     wire::{Lane, NodeId, Wire},

@@ -119,7 +119,8 @@ impl Admin {
         deadline: Instant,
     ) -> Result<(), LogError> {
         let what = format!("raising topic {topic} to {count} partitions");
-        let wanted = CreatePartitionsTopic::default().with_name(topic_name(topic)).with_count(count).with_assignments(None);
+        let wanted =
+            CreatePartitionsTopic::default().with_name(topic_name(topic)).with_count(count).with_assignments(None);
         let request = |_| {
             CreatePartitionsRequest::default()
                 .with_topics(vec![wanted])
@@ -186,10 +187,8 @@ impl Admin {
         let what = format!("deleting the records of {partition} before offset {before}");
         let leader = self.wire.leader(partition).await?;
         let wanted = DeleteRecordsPartition::default().with_partition_index(partition.partition).with_offset(before);
-        let topic =
-            DeleteRecordsTopic::default().with_name(topic_name(&partition.topic)).with_partitions(vec![wanted]);
-        let request =
-            |_| DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(left_ms(deadline));
+        let topic = DeleteRecordsTopic::default().with_name(topic_name(&partition.topic)).with_partitions(vec![wanted]);
+        let request = |_| DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(left_ms(deadline));
         let answer =
             self.ask(leader.node, &DELETE_RECORDS, deadline, request, |answer| answer.throttle_time_ms).await?;
         let told = answer.topics.first().and_then(|topic| topic.partitions.first()).ok_or_else(|| silent(&what))?;
