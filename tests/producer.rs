@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use streamgauge::{
     log::{At, Block, FetchLimits, FetchPosition, Log, LogError, OutRecord, TopicInfo, TopicSpec},
-    model::TopicPartition,
+    model::{LogIdentity, TopicPartition},
     runtime::{
         producer::{ProduceError, Producer, ProducerOptions},
         routing::{Routing, RoutingError},
@@ -57,6 +57,10 @@ impl Log for Scripted {
     }
 
     async fn offset_at(&self, _: &TopicPartition, _: At) -> Result<i64, LogError> {
+        unreachable!("not asked for")
+    }
+
+    async fn identity(&self, _: &TopicPartition) -> Result<LogIdentity, LogError> {
         unreachable!("not asked for")
     }
 

@@ -92,6 +92,14 @@ impl Wire {
         if let Some(leader) = self.known_leader(partition) {
             return Ok(leader);
         }
+        self.leader_now(partition).await
+    }
+
+    /// Who leads a partition, and which topic that is, as the brokers say now.
+    ///
+    /// # Errors
+    /// As [`Wire::leader`].
+    pub(super) async fn leader_now(&self, partition: &TopicPartition) -> Result<Leader, LogError> {
         self.ask(Some(&partition.topic)).await?;
         let state = self.state();
         match state.cluster.leader(partition) {
