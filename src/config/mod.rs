@@ -9,7 +9,6 @@ mod example;
 mod partitions;
 mod reader;
 mod redis_url;
-mod secret;
 mod setting;
 mod sources;
 pub mod table;
@@ -18,10 +17,11 @@ mod validate;
 
 use std::path::Path;
 
+pub use crate::model::{MASK, Secret, SecretSource};
+
 pub use environment::Environment;
 pub use error::{ConfigError, Problem};
 pub use example::env_example;
-pub use secret::{MASK, Secret};
 pub use setting::{Area, Kind, Setting, State};
 pub use sources::{CONFIG_FILE, Given, Source, Sources};
 pub use types::{

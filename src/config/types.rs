@@ -7,9 +7,10 @@ use std::{
     time::Duration,
 };
 
-use crate::catalog::plan::Compression;
-
-use super::secret::Secret;
+use crate::{
+    catalog::plan::Compression,
+    model::{Secret, SecretSource},
+};
 
 /// A configuration that can run: every value in range, the relations among them checked.
 #[derive(Clone, Debug)]

@@ -4,13 +4,13 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tracing_subscriber::EnvFilter;
 
-use crate::catalog::plan::Compression;
+use crate::{catalog::plan::Compression, model::Secret};
 
 use super::{
     partitions,
     reader::Reader,
     redis_url::{self, RedisUrl},
-    secret::Secret,
+
     setting::{Setting, State},
     table::{self as t},
     types::{

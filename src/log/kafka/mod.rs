@@ -4,11 +4,15 @@
 //! or a partition's leader changes, and every call ends within its deadline. What rskafka cannot do is said where it
 //! matters: `cluster` (connections), `fetch` (reading), `produce` (appending).
 
+mod access;
 mod cluster;
 mod error;
 mod fetch;
+mod oauth;
 mod options;
 mod produce;
+mod security;
+mod wire;
 
 use std::sync::Arc;
 
@@ -16,7 +20,10 @@ use async_trait::async_trait;
 use rskafka::client::{Client, error::Error as ClientError, error::ProtocolError, partition::OffsetAt};
 use tokio::time::sleep;
 
+pub use access::AccessError;
+pub use oauth::{TokenEndpoint, TokenOptions};
 pub use options::KafkaOptions;
+pub use security::{Bearer, Login, Renewable, Sasl, Security, Token};
 
 use self::{
     cluster::{Cluster, Connections},
