@@ -22,7 +22,7 @@ use rskafka::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{KafkaOptions, error::explain};
+use super::{KafkaOptions, error::explain, rebuild::{self, Secured, Stamp}, wire};
 use crate::{log::LogError, model::TopicPartition};
 
 /// How often a request is tried within its deadline. The second try finds a new connection or a new leader; a topic that
@@ -40,11 +40,19 @@ pub(super) struct Topics {
     pub(super) partitions: HashMap<String, BTreeSet<i32>>,
 }
 
+/// A client, what it was built with, and what it has read.
+#[derive(Clone)]
+struct Known {
+    client: Arc<Client>,
+    stamp: Stamp,
+    topics: Arc<Topics>,
+}
+
 /// The client and its deadlines.
 pub(super) struct Cluster {
     pub(super) options: KafkaOptions,
     /// Held while connecting, so that many callers make one connection.
-    known: tokio::sync::Mutex<Option<(Arc<Client>, Arc<Topics>)>>,
+    known: tokio::sync::Mutex<Option<Known>>,
     /// What was read before this is not to be trusted: something failed since.
     distrusted_at: Mutex<Instant>,
 }
@@ -88,47 +96,72 @@ impl Cluster {
     /// The client and the topics, as of after the last failure.
     pub(super) async fn topics(&self) -> Result<(Arc<Client>, Arc<Topics>), LogError> {
         let what = "listing topics";
+        let (stamp, secured) = rebuild::settings(&self.options.security).await.map_err(|e| e.into_log_error(what))?;
         let mut known = self.known.lock().await;
         let distrusted_at = *self.distrusted_at.lock().unwrap_or_else(PoisonError::into_inner);
         // Taken out while it is used: a call that hangs or is dropped leaves no client behind, and the next one begins
         // from the bootstrap brokers again.
         let client = match known.take() {
-            Some((client, topics)) if topics.read_at > distrusted_at => {
-                *known = Some((Arc::clone(&client), Arc::clone(&topics)));
-                return Ok((client, topics));
+            Some(before) if before.stamp == stamp && before.topics.read_at > distrusted_at => {
+                *known = Some(before.clone());
+                return Ok((before.client, before.topics));
             }
-            Some((client, _)) => Some(client),
+            // Built with other certificates or another password it would open its next connection with these.
+            Some(before) => (before.stamp == stamp).then_some(before.client),
             None => None,
         };
         let read_at = Instant::now();
         let read = async {
             let client = match client {
                 Some(client) => client,
-                None => Arc::new(self.build().await?),
+                None => Arc::new(self.build(secured).await?),
             };
             let topics = client.list_topics().await?;
             Ok((client, topics))
         };
         // A part of the deadline only: among several brokers one may not answer at all, and the next try picks another.
         let limit = self.options.request_timeout / ATTEMPTS;
-        let (client, listed) =
-            Self::within(limit, what, async { read.await.map_err(|error: Error| explain(error, what, "the cluster")) })
-                .await?;
+        let (client, listed) = Self::within(limit, what, async {
+            match read.await {
+                Ok(read) => Ok(read),
+                Err(error) => Err(self.why(error, what).await),
+            }
+        })
+        .await?;
         let partitions = listed.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
         let topics = Arc::new(Topics { read_at, partitions });
-        *known = Some((Arc::clone(&client), Arc::clone(&topics)));
+        *known = Some(Known { client: Arc::clone(&client), stamp, topics: Arc::clone(&topics) });
         Ok((client, topics))
     }
 
-    async fn build(&self) -> Result<Client, Error> {
+    /// Why no broker lets us in. rskafka joins the reasons of all brokers into one text without their kinds, so that a
+    /// refusal looks like a failure that passes: a connection of our own tells them apart.
+    async fn why(&self, error: Error, what: &str) -> LogError {
+        if matches!(error, Error::Connection(_) | Error::RetryFailed(_)) {
+            for broker in &self.options.brokers {
+                match wire::probe(broker, &self.options.security, &self.options.client_id).await {
+                    Err(refused) if !refused.is_retriable() => return refused.into_log_error(what),
+                    _ => {}
+                }
+            }
+        }
+        explain(error, what, "the cluster")
+    }
+
+    async fn build(&self, secured: Secured) -> Result<Client, Error> {
         // A deadline of zero: the first failure is the answer, and trying again is decided here.
         let backoff = BackoffConfig { deadline: Some(Duration::ZERO), ..BackoffConfig::default() };
-        ClientBuilder::new(self.options.brokers.clone())
+        let mut builder = ClientBuilder::new(self.options.brokers.clone())
             .client_id(self.options.client_id.as_str())
             .max_message_size(self.options.max_message_bytes)
-            .backoff_config(backoff)
-            .build()
-            .await
+            .backoff_config(backoff);
+        if let Some(tls) = secured.tls {
+            builder = builder.tls_config(tls);
+        }
+        if let Some(sasl) = secured.sasl {
+            builder = builder.sasl_config(sasl);
+        }
+        builder.build().await
     }
 
     /// Connects to the leader of a partition.

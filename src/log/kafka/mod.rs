@@ -11,6 +11,7 @@ mod fetch;
 mod oauth;
 mod options;
 mod produce;
+mod rebuild;
 mod security;
 mod wire;
 

@@ -14,7 +14,7 @@ use super::{
     security::{Renewable, blocking},
 };
 use crate::{
-    model::{Secret, SecretSource},
+    model::Secret,
     tls,
 };
 
@@ -84,17 +84,6 @@ impl TokenEndpoint {
     /// An endpoint; nothing is asked yet.
     pub fn new(options: TokenOptions) -> Self {
         Self { options: Arc::new(options), kept: Mutex::new(None) }
-    }
-
-    /// The options for these settings.
-    pub fn options(url: &str, client_id: &str, client_secret: SecretSource) -> TokenOptions {
-        TokenOptions {
-            url: url.to_owned(),
-            client_id: client_id.to_owned(),
-            client_secret: Renewable::new(client_secret),
-            scope: None,
-            ca: None,
-        }
     }
 
     /// A token that is valid now.
