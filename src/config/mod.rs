@@ -26,8 +26,8 @@ pub use example::env_example;
 pub use setting::{Area, Kind, Setting, State};
 pub use sources::{CONFIG_FILE, Given, Source, Sources};
 pub use types::{
-    Config, CountingConfig, HttpConfig, KafkaConfig, KafkaSasl, KafkaTls, KafkaToken, LogChoice, LogFormat, OffsetReset,
-    PasswordMechanism, RedisConfig, RunningConfig, StoreChoice,
+    Config, CountingConfig, HttpConfig, KafkaConfig, KafkaSasl, KafkaTls, KafkaToken, LogChoice, LogFormat,
+    OffsetReset, PasswordMechanism, RedisConfig, RunningConfig, StoreChoice,
 };
 
 /// A configuration that can run, and what was odd about it.

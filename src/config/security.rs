@@ -140,7 +140,8 @@ fn password(reader: &mut Reader<'_>, mechanism: PasswordMechanism) -> Option<Kaf
 fn token(reader: &mut Reader<'_>) -> Option<KafkaSasl> {
     for setting in LOGIN {
         if reader.is_given(setting) {
-            reader.refuse(setting, "is not for KAFKA_SASL_MECHANISM=oauthbearer; leave it out, or change the mechanism");
+            reader
+                .refuse(setting, "is not for KAFKA_SASL_MECHANISM=oauthbearer; leave it out, or change the mechanism");
         }
     }
     let extensions = extensions(reader);

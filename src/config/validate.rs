@@ -11,7 +11,6 @@ use super::{
     reader::Reader,
     redis_url::{self, RedisUrl},
     security,
-
     setting::{Setting, State},
     table::{self as t},
     types::{

@@ -65,8 +65,11 @@ mod tests {
     fn invariant_10_a_secret_never_shows() {
         let secret = Secret::new("hunter2");
         let source = SecretSource::fixed("hunter2");
-        let shown =
-            format!("{secret} {secret:?} {:#?} {source:?} {}", Some(&secret), serde_json::json!({ "password": secret }));
+        let shown = format!(
+            "{secret} {secret:?} {:#?} {source:?} {}",
+            Some(&secret),
+            serde_json::json!({ "password": secret })
+        );
         assert!(!shown.contains("hunter2"), "{shown}");
         assert_eq!(secret.reveal(), "hunter2");
     }

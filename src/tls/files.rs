@@ -59,22 +59,25 @@ impl Files {
         };
         let chain = certificates(CERT, &files.cert, cert)?;
         let key = private_key(&files.key, key)?;
-        let config = builder()?.with_root_certificates(store(roots)).with_client_auth_cert(chain, key).map_err(
-            |error| match error {
-                rustls::Error::InconsistentKeys(_) => TlsError::Invalid {
-                    what: KEY,
-                    path: files.key.clone(),
-                    reason: format!("it does not belong to the certificate in {}", files.cert.display()),
-                },
-                other => TlsError::Invalid { what: KEY, path: files.key.clone(), reason: other.to_string() },
-            },
-        )?;
+        let config =
+            builder()?.with_root_certificates(store(roots)).with_client_auth_cert(chain, key).map_err(|error| {
+                match error {
+                    rustls::Error::InconsistentKeys(_) => TlsError::Invalid {
+                        what: KEY,
+                        path: files.key.clone(),
+                        reason: format!("it does not belong to the certificate in {}", files.cert.display()),
+                    },
+                    other => TlsError::Invalid { what: KEY, path: files.key.clone(), reason: other.to_string() },
+                }
+            })?;
         Ok((config, until))
     }
 
     /// The authorities of the CA file; none where there is no such file.
     pub(super) fn ca_roots(&self, options: &TlsOptions) -> Result<Roots, TlsError> {
-        let (Some(path), Some(text)) = (&options.ca, &self.ca) else { return Ok(Roots { roots: Vec::new(), until: None }) };
+        let (Some(path), Some(text)) = (&options.ca, &self.ca) else {
+            return Ok(Roots { roots: Vec::new(), until: None });
+        };
         let certificates = certificates(CA, path, text)?;
         let until = certificates.iter().map(|der| Some(Validity::of(der)?.not_after)).collect::<Option<Vec<_>>>();
         let roots = certificates
@@ -125,8 +128,9 @@ fn webpki_anchor(der: &CertificateDer<'_>) -> Result<TrustAnchor<'static>, Strin
 
 fn certificates(what: &'static str, path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let invalid = |reason: String| TlsError::Invalid { what, path: path.to_path_buf(), reason };
-    let certificates =
-        CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>().map_err(|error| invalid(not_pem(&error)))?;
+    let certificates = CertificateDer::pem_slice_iter(text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| invalid(not_pem(&error)))?;
     if certificates.is_empty() {
         return Err(invalid("it holds no certificate; a PEM file begins with -----BEGIN CERTIFICATE-----".to_owned()));
     }

@@ -16,8 +16,8 @@ use std::{
 use chrono::{DateTime, Utc};
 use rustls::{ClientConfig, crypto::ring};
 
-pub use self::{failure::Failure, validity::Validity};
 use self::files::Files;
+pub use self::{failure::Failure, validity::Validity};
 
 /// Makes ring the provider of this process, for libraries that ask for one. Called first thing in `main`, and by whatever
 /// uses an HTTP client in process; calling it again does nothing.
@@ -76,7 +76,9 @@ pub enum TlsError {
         until: SystemTime,
     },
     /// The system has no certificates of authorities.
-    #[error("this system has no CA certificates ({reason}); install ca-certificates, or name a file with the CA to trust")]
+    #[error(
+        "this system has no CA certificates ({reason}); install ca-certificates, or name a file with the CA to trust"
+    )]
     NoSystemRoots {
         /// Why.
         reason: String,
@@ -169,8 +171,7 @@ impl ClientTls {
         }
         let (config, ca_until) = files.config(&self.options)?;
         let generation = loaded.credentials.generation + 1;
-        let credentials =
-            Credentials { config: Arc::new(config), generation, identity: files.identity_validity() };
+        let credentials = Credentials { config: Arc::new(config), generation, identity: files.identity_validity() };
         Ok(Some(Loaded { files, credentials, ca_until, complaint: None }))
     }
 }
@@ -181,7 +182,8 @@ impl ClientTls {
 /// There is neither the one nor the other, or the file cannot be used.
 pub fn https(ca: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let options = TlsOptions { ca: ca.map(Path::to_path_buf), identity: None };
-    let mut roots = files::system_roots().or_else(|error| if ca.is_some() { Ok(Default::default()) } else { Err(error) })?;
+    let mut roots =
+        files::system_roots().or_else(|error| if ca.is_some() { Ok(Default::default()) } else { Err(error) })?;
     roots.extend(Files::read(&options)?.ca_roots(&options)?.roots);
     files::config_with(roots)
 }

@@ -62,9 +62,9 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         (usize::from(length), rest)
     } else {
         let (digits, rest) = rest.split_at_checked(usize::from(length & !LONG))?;
-        let length = digits.iter().try_fold(0_usize, |length, digit| {
-            length.checked_mul(256).map(|length| length | usize::from(*digit))
-        })?;
+        let length = digits
+            .iter()
+            .try_fold(0_usize, |length, digit| length.checked_mul(256).map(|length| length | usize::from(*digit)))?;
         (length, rest)
     };
     let (content, rest) = rest.split_at_checked(length)?;

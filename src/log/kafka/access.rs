@@ -32,7 +32,9 @@ pub enum AccessError {
     #[error(transparent)]
     Files(#[from] TlsError),
     /// No authority that we trust signed its certificate.
-    #[error("the certificate of broker {address} is not signed by {trusted}; set KAFKA_TLS_CA to the certificate of the CA that signs the brokers'")]
+    #[error(
+        "the certificate of broker {address} is not signed by {trusted}; set KAFKA_TLS_CA to the certificate of the CA that signs the brokers'"
+    )]
     Untrusted {
         /// `host:port`.
         address: String,
@@ -64,7 +66,9 @@ pub enum AccessError {
         reason: String,
     },
     /// It answered TLS with something else.
-    #[error("broker {address} speaks no TLS: take the port of a listener that does (SSL, SASL_SSL), or set KAFKA_TLS_ENABLED=false")]
+    #[error(
+        "broker {address} speaks no TLS: take the port of a listener that does (SSL, SASL_SSL), or set KAFKA_TLS_ENABLED=false"
+    )]
     NotTls {
         /// `host:port`.
         address: String,
@@ -84,7 +88,9 @@ pub enum AccessError {
         reason: String,
     },
     /// It does not offer the mechanism.
-    #[error("broker {address} does not take {mechanism}: it offers {offered}; set KAFKA_SASL_MECHANISM to one of these, or take another listener")]
+    #[error(
+        "broker {address} does not take {mechanism}: it offers {offered}; set KAFKA_SASL_MECHANISM to one of these, or take another listener"
+    )]
     Mechanism {
         /// `host:port`.
         address: String,
@@ -94,7 +100,9 @@ pub enum AccessError {
         offered: String,
     },
     /// Wrong user or password.
-    #[error("broker {address} refused user {username:?} with {mechanism}: {reason}; check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD, and that the user has credentials for {mechanism}")]
+    #[error(
+        "broker {address} refused user {username:?} with {mechanism}: {reason}; check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD, and that the user has credentials for {mechanism}"
+    )]
     Login {
         /// `host:port`.
         address: String,
@@ -106,7 +114,9 @@ pub enum AccessError {
         reason: String,
     },
     /// It did not take the token.
-    #[error("broker {address} refused the OAUTHBEARER token: {reason}; check its issuer, audience, scope and lifetime, and KAFKA_SASL_OAUTH_EXTENSIONS")]
+    #[error(
+        "broker {address} refused the OAUTHBEARER token: {reason}; check its issuer, audience, scope and lifetime, and KAFKA_SASL_OAUTH_EXTENSIONS"
+    )]
     Token {
         /// `host:port`.
         address: String,
@@ -155,10 +165,9 @@ impl AccessError {
         let options = tls.options();
         match Failure::of(error) {
             None => Self::Unreachable { address, reason: error.to_string() },
-            Some(Failure::Closed) => Self::Closed {
-                address,
-                hint: "it restarts, or the listener speaks no TLS (KAFKA_TLS_ENABLED=false)",
-            },
+            Some(Failure::Closed) => {
+                Self::Closed { address, hint: "it restarts, or the listener speaks no TLS (KAFKA_TLS_ENABLED=false)" }
+            }
             Some(Failure::NotTls) => Self::NotTls { address },
             Some(Failure::Untrusted) => Self::Untrusted { address, trusted: trusted(options.ca.as_ref()) },
             Some(Failure::ServerCertificate(reason)) => Self::BrokerCertificate { address, reason },
@@ -176,9 +185,10 @@ impl AccessError {
                 };
                 Self::ClientCertificate { address, reason }
             }
-            Some(Failure::NothingInCommon(alert)) => {
-                Self::Tls { address, reason: format!("no version or cipher in common ({alert}); TLS 1.2 and 1.3 are spoken") }
-            }
+            Some(Failure::NothingInCommon(alert)) => Self::Tls {
+                address,
+                reason: format!("no version or cipher in common ({alert}); TLS 1.2 and 1.3 are spoken"),
+            },
             Some(Failure::Other(reason)) => Self::Tls { address, reason },
         }
     }

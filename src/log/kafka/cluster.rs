@@ -12,17 +12,19 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use rskafka::{
-    BackoffConfig,
-    client::{
-        Client, ClientBuilder,
-        error::Error,
-        partition::{PartitionClient, UnknownTopicHandling},
-    },
+use rskafka::client::{
+    Client,
+    error::Error,
+    partition::{PartitionClient, UnknownTopicHandling},
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{KafkaOptions, error::explain, rebuild::{self, Secured, Stamp}, wire};
+use super::{
+    KafkaOptions,
+    error::{access, explain},
+    rebuild::{self, Stamp},
+    wire,
+};
 use crate::{log::LogError, model::TopicPartition};
 
 /// How often a request is tried within its deadline. The second try finds a new connection or a new leader; a topic that
@@ -114,7 +116,7 @@ impl Cluster {
         let read = async {
             let client = match client {
                 Some(client) => client,
-                None => Arc::new(self.build(secured).await?),
+                None => Arc::new(rebuild::client(&self.options, secured).await?),
             };
             let topics = client.list_topics().await?;
             Ok((client, topics))
@@ -145,23 +147,15 @@ impl Cluster {
                 }
             }
         }
-        explain(error, what, "the cluster")
+        self.explain(error, what, "the cluster")
     }
 
-    async fn build(&self, secured: Secured) -> Result<Client, Error> {
-        // A deadline of zero: the first failure is the answer, and trying again is decided here.
-        let backoff = BackoffConfig { deadline: Some(Duration::ZERO), ..BackoffConfig::default() };
-        let mut builder = ClientBuilder::new(self.options.brokers.clone())
-            .client_id(self.options.client_id.as_str())
-            .max_message_size(self.options.max_message_bytes)
-            .backoff_config(backoff);
-        if let Some(tls) = secured.tls {
-            builder = builder.tls_config(tls);
+    /// Says what an error means. `what` names the call, `target` the topic or partition alone.
+    pub(super) fn explain(&self, error: Error, what: &str, target: &str) -> LogError {
+        match access(&error, &self.options.security) {
+            Some(error) => error.into_log_error(what),
+            None => explain(error, what, target),
         }
-        if let Some(sasl) = secured.sasl {
-            builder = builder.sasl_config(sasl);
-        }
-        builder.build().await
     }
 
     /// Connects to the leader of a partition.
@@ -173,7 +167,7 @@ impl Cluster {
             return Err(LogError::Unknown { what: partition.to_string() });
         }
         client.partition_client(&*partition.topic, partition.partition, UnknownTopicHandling::Error).await.map_err(
-            |error| explain(error, &format!("connecting to the leader of {partition}"), &partition.to_string()),
+            |error| self.explain(error, &format!("connecting to the leader of {partition}"), &partition.to_string()),
         )
     }
 
@@ -231,7 +225,7 @@ impl Cluster {
                 client
             }
         };
-        let answer = call(&client).await.map_err(|error| explain(error, what, &partition.to_string()));
+        let answer = call(&client).await.map_err(|error| self.explain(error, what, &partition.to_string()));
         doubt.settled = !answer.as_ref().is_err_and(may_pass);
         answer
     }

@@ -28,7 +28,6 @@ pub use security::{Bearer, Login, Renewable, Sasl, Security, Token};
 
 use self::{
     cluster::{Cluster, Connections},
-    error::explain,
     fetch::Fetcher,
 };
 use super::{At, Block, FetchLimits, FetchPosition, Log, LogError, OutRecord, TopicInfo, TopicSpec};
@@ -61,7 +60,7 @@ impl KafkaLog {
             Err(error) => {
                 // The connection may be the reason: the next try makes a new one.
                 self.cluster.distrust();
-                Err(explain(error, what, &topic.name))
+                Err(self.cluster.explain(error, what, &topic.name))
             }
         }
     }

@@ -13,10 +13,7 @@ use super::{
     access::AccessError,
     security::{Renewable, blocking},
 };
-use crate::{
-    model::Secret,
-    tls,
-};
+use crate::{model::Secret, tls};
 
 /// Deadline of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,7 +56,10 @@ pub struct TokenOptions {
 
 impl fmt::Debug for TokenOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenOptions").field("url", &self.url).field("client_id", &self.client_id).finish_non_exhaustive()
+        f.debug_struct("TokenOptions")
+            .field("url", &self.url)
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -113,12 +113,14 @@ impl TokenEndpoint {
 
     async fn ask(&self) -> Result<Kept, AccessError> {
         let options = &self.options;
-        let failed = |passes: bool, reason: String| AccessError::TokenEndpoint { url: shown(&options.url), reason, passes };
+        let failed =
+            |passes: bool, reason: String| AccessError::TokenEndpoint { url: shown(&options.url), reason, passes };
         let of_transport = |error: reqwest::Error| failed(true, told(&error.without_url()));
         let asked_at = Instant::now();
         let (client, secret) = {
             let options = Arc::clone(options);
-            blocking(move || Ok::<_, AccessError>((client(options.ca.as_deref())?, options.client_secret.current()))).await??
+            blocking(move || Ok::<_, AccessError>((client(options.ca.as_deref())?, options.client_secret.current())))
+                .await??
         };
         let mut form = vec![("grant_type", "client_credentials")];
         form.extend(options.scope.as_deref().map(|scope| ("scope", scope)));

@@ -1,12 +1,16 @@
 //! TLS and SASL for rskafka, which takes them when a client is built and keeps them: where they have changed since, the
 //! client is built anew.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use rskafka::client::{Credentials as RskafkaLogin, OauthBearerCredentials, SaslConfig};
+use rskafka::{
+    BackoffConfig,
+    client::{Client, ClientBuilder, Credentials as RskafkaLogin, OauthBearerCredentials, SaslConfig, error::Error},
+};
 use rustls::ClientConfig;
 
 use super::{
+    KafkaOptions,
     access::AccessError,
     security::{Sasl, Security},
 };
@@ -37,6 +41,23 @@ pub(super) async fn settings(security: &Security) -> Result<(Stamp, Secured), Ac
     }
     let certificates = credentials.as_ref().map(|credentials| credentials.generation);
     Ok((Stamp { certificates, password }, Secured { tls: credentials.map(|credentials| credentials.config), sasl }))
+}
+
+/// Builds a client: finds a broker that lets us in.
+pub(super) async fn client(options: &KafkaOptions, secured: Secured) -> Result<Client, Error> {
+    // A deadline of zero: the first failure is the answer, and trying again is decided by the caller.
+    let backoff = BackoffConfig { deadline: Some(Duration::ZERO), ..BackoffConfig::default() };
+    let mut builder = ClientBuilder::new(options.brokers.clone())
+        .client_id(options.client_id.as_str())
+        .max_message_size(options.max_message_bytes)
+        .backoff_config(backoff);
+    if let Some(tls) = secured.tls {
+        builder = builder.tls_config(tls);
+    }
+    if let Some(sasl) = secured.sasl {
+        builder = builder.sasl_config(sasl);
+    }
+    builder.build().await
 }
 
 fn rskafkas(sasl: &Arc<Sasl>, password: Option<&Secret>) -> SaslConfig {

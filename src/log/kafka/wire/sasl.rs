@@ -129,7 +129,8 @@ impl<'a> Greeting<'a> {
                 .map_err(|error| self.failed(format!("the broker's answer is not what {mechanism} has: {error}")))?;
             if state.has_sent_message() {
                 let answer = self.send(sasl, message.into_inner(), version).await?;
-                lifetime = u64::try_from(answer.session_lifetime_ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
+                lifetime =
+                    u64::try_from(answer.session_lifetime_ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
                 received = Some(answer.auth_bytes);
             }
             if state.is_finished() {
@@ -159,7 +160,12 @@ impl<'a> Greeting<'a> {
         Ok(())
     }
 
-    async fn send(&mut self, sasl: &Sasl, message: Vec<u8>, version: i16) -> Result<SaslAuthenticateResponse, AccessError> {
+    async fn send(
+        &mut self,
+        sasl: &Sasl,
+        message: Vec<u8>,
+        version: i16,
+    ) -> Result<SaslAuthenticateResponse, AccessError> {
         let request = SaslAuthenticateRequest::default().with_auth_bytes(message.into());
         let answer = self.exchange(&request, version).await?;
         let reason = answer.error_message.as_deref().map_or_else(|| "no reason given".to_owned(), short);
@@ -246,9 +252,7 @@ fn refused(address: &str, sasl: &Sasl, reason: String) -> AccessError {
 /// The mechanism's own state.
 fn session(sasl: &Sasl, secret: Secret) -> Result<Session, String> {
     let config = match sasl.username() {
-        Some(username) => {
-            SASLConfig::with_credentials(None, username.to_owned(), secret.reveal().to_owned())
-        }
+        Some(username) => SASLConfig::with_credentials(None, username.to_owned(), secret.reveal().to_owned()),
         None => SASLConfig::builder()
             .with_default_mechanisms()
             .with_callback(Bearing { token: secret, extensions: sasl.extensions().to_vec() }),

@@ -31,7 +31,8 @@ pub(super) enum Stream {
 /// first answer: [`AccessError::of_io`] tells that too.
 pub(super) async fn open(address: &str, security: &Security) -> Result<Stream, AccessError> {
     let credentials = security.credentials().await?;
-    let unreachable = |error: io::Error| AccessError::Unreachable { address: address.to_owned(), reason: error.to_string() };
+    let unreachable =
+        |error: io::Error| AccessError::Unreachable { address: address.to_owned(), reason: error.to_string() };
     let tcp = connect(address).await.map_err(unreachable)?;
     let Some(credentials) = credentials else { return Ok(Stream::Plain(tcp)) };
     let name = server_name(address).map_err(|error| unreachable(io::Error::other(error)))?;
@@ -125,9 +126,11 @@ mod tests {
 
     #[test]
     fn the_host_is_what_the_certificate_must_name() {
-        for (address, host) in
-            [("broker-1.example.com:9093", "broker-1.example.com"), ("127.0.0.1:9093", "127.0.0.1"), ("[::1]:9093", "::1")]
-        {
+        for (address, host) in [
+            ("broker-1.example.com:9093", "broker-1.example.com"),
+            ("127.0.0.1:9093", "127.0.0.1"),
+            ("[::1]:9093", "::1"),
+        ] {
             assert_eq!(server_name(address).expect("a name").to_str(), host);
         }
         assert!(server_name("not a host:1").is_err());
