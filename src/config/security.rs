@@ -239,3 +239,6 @@ fn is_loopback(place: &str) -> bool {
     };
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,8 @@ struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     fn new(years: Years) -> Self {
-        let mut params = params("ca.test", years);
+        // A name of its own: one whose name another has would be told by its wrong signature.
+        let mut params = params(&format!("ca-{}.test", uuid::Uuid::new_v4()), years);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA"))
     }

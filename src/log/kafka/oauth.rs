@@ -217,3 +217,6 @@ fn told(error: &dyn std::error::Error) -> String {
 fn short(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(MAX_TOLD_CHARS).collect()
 }
+
+#[cfg(test)]
+mod tests;
