@@ -89,7 +89,7 @@ pub enum AccessError {
     },
     /// It does not offer the mechanism.
     #[error(
-        "broker {address} does not take {mechanism}: it offers {offered}; set KAFKA_SASL_MECHANISM to one of these, or take another listener"
+        "broker {address} does not take {mechanism}: it offers {offered}; set KAFKA_SASL_MECHANISM to one that it offers, or take another listener"
     )]
     Mechanism {
         /// `host:port`.

@@ -45,6 +45,7 @@ const MAX_TOLD_CHARS: usize = 300;
 
 const NEWEST_AUTHENTICATE: i16 = 2;
 const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
+const ILLEGAL_SASL_STATE: i16 = 34;
 const SASL_AUTHENTICATION_FAILED: i16 = 58;
 
 /// A conversation with a broker that does not know us yet.
@@ -112,6 +113,13 @@ impl<'a> Greeting<'a> {
                     address: self.address.to_owned(),
                     mechanism,
                     offered: if offered.is_empty() { "none".to_owned() } else { offered.join(", ") },
+                });
+            }
+            ILLEGAL_SASL_STATE => {
+                return Err(AccessError::Mechanism {
+                    address: self.address.to_owned(),
+                    mechanism,
+                    offered: "none, since this listener has no SASL".to_owned(),
                 });
             }
             code => return Err(self.failed(format!("the handshake was answered with error {code}"))),
@@ -285,3 +293,6 @@ impl SessionCallback for Bearing {
 fn short(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(MAX_TOLD_CHARS).collect()
 }
+
+#[cfg(test)]
+mod tests;
