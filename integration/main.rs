@@ -3,6 +3,7 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+mod access;
 mod faults;
 mod flow;
 mod kcat;

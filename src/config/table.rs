@@ -51,14 +51,19 @@ settings! {
         KAFKA_FETCH_MAX_BYTES: bytes(65_536, MAX_FETCH_BYTES), "What is fetched and not yet counted, over all partitions, at most.", or("52428800");
         KAFKA_FETCH_MAX_PARTITION_BYTES: bytes(4_096, MAX_FETCH_BYTES), "What one fetch takes from one partition at most; a larger record batch still comes whole.", or("1048576");
         KAFKA_MAX_IN_FLIGHT: count(1, 5), "Published batches under way per partition. Their order is kept.", or("5");
-        KAFKA_SASL_MECHANISM: Kind::Choice(&["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"]), "How to authenticate to the broker.", later();
-        KAFKA_SASL_USERNAME: Kind::Text, "User for SASL.", later();
-        KAFKA_SASL_PASSWORD: Kind::Text, "Password for SASL.", secret(), later();
-        KAFKA_SASL_OAUTH_TOKEN: Kind::Text, "Token for OAUTHBEARER.", secret(), later();
-        KAFKA_TLS_ENABLED: Kind::Flag, "TLS to the broker.", only("false");
-        KAFKA_TLS_CA: Kind::Path, "Certificates that sign the brokers' (PEM).", later();
-        KAFKA_TLS_CERT: Kind::Path, "Client certificate (PEM).", later();
-        KAFKA_TLS_KEY: Kind::Path, "Key of the client certificate (PEM).", later();
+        KAFKA_TLS_ENABLED: Kind::Flag, "TLS to the broker. Unset: true where KAFKA_TLS_CA or KAFKA_TLS_CERT is set.";
+        KAFKA_TLS_CA: Kind::Path, "Certificates of the CAs that sign the brokers' (PEM, one or several). Unset: those that the system trusts.";
+        KAFKA_TLS_CERT: Kind::Path, "Client certificate, with its chain (PEM). Read again when it was renewed, as the other TLS files are.";
+        KAFKA_TLS_KEY: Kind::Path, "Key of the client certificate (PEM, not encrypted).";
+        KAFKA_SASL_MECHANISM: Kind::Choice(&["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"]), "How to authenticate to the broker. Unset: not at all, or by the client certificate.";
+        KAFKA_SASL_USERNAME: Kind::Text, "User for plain and scram.";
+        KAFKA_SASL_PASSWORD: Kind::Text, "Password for plain and scram. Its file is read again for each connection.", secret();
+        KAFKA_SASL_OAUTH_TOKEN: Kind::Text, "Token for oauthbearer, as it is. Its file is read again for each connection.", secret();
+        KAFKA_SASL_OAUTH_TOKEN_URL: Kind::Text, "Where oauthbearer gets its tokens by client credentials, instead of KAFKA_SASL_OAUTH_TOKEN.";
+        KAFKA_SASL_OAUTH_CLIENT_ID: Kind::Text, "Client id there.";
+        KAFKA_SASL_OAUTH_CLIENT_SECRET: Kind::Text, "Client secret there.", secret();
+        KAFKA_SASL_OAUTH_SCOPE: Kind::Text, "Scopes to ask for there, separated by spaces.";
+        KAFKA_SASL_OAUTH_EXTENSIONS: Kind::List, "What goes beside the token, such as Confluent Cloud's logicalCluster=lkc-1,identityPoolId=pool-1.";
     }
     Embedded {
         KAFKA_LISTEN: Kind::Endpoint, "Where the embedded log speaks the Kafka protocol. Loopback only; a free port where this one is taken.", or("127.0.0.1:9092");

@@ -4,13 +4,17 @@
 //! or a partition's leader changes, and every call ends within its deadline. What rskafka cannot do is said where it
 //! matters: `cluster` (connections), `fetch` (reading), `produce` (appending).
 
+mod access;
 mod admin;
 mod cluster;
 mod error;
 mod fetch;
 mod identity;
+mod oauth;
 mod options;
 mod produce;
+mod rebuild;
+mod security;
 mod wire;
 
 use std::sync::Arc;
@@ -19,10 +23,13 @@ use async_trait::async_trait;
 use rskafka::client::partition::OffsetAt;
 use tokio::time::sleep;
 
+pub use access::AccessError;
 pub use admin::{
     Admin, BrokerDisk, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, GroupState, LogDir, Resource,
 };
+pub use oauth::{TokenEndpoint, TokenOptions};
 pub use options::KafkaOptions;
+pub use security::{Bearer, Login, Renewable, Sasl, Security, Token};
 
 use self::{
     cluster::{Cluster, Connections},

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use super::security::Security;
 use crate::catalog::plan::Compression;
 
 /// Settings of a [`super::KafkaLog`].
@@ -29,6 +30,8 @@ pub struct KafkaOptions {
     /// Largest answer read from, and largest record sent to the broker, bytes. Default 100 MiB, as the broker's own
     /// `socket.request.max.bytes`. A batch that is larger cannot be read.
     pub max_message_bytes: usize,
+    /// TLS and SASL (`KAFKA_TLS_*`, `KAFKA_SASL_*`). Default neither.
+    pub security: Security,
 }
 
 impl KafkaOptions {
@@ -57,6 +60,7 @@ impl KafkaOptions {
             compression: Compression::Gzip,
             compression_of: HashMap::new(),
             max_message_bytes: Self::MAX_MESSAGE_BYTES,
+            security: Security::default(),
         }
     }
 
