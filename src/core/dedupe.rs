@@ -40,8 +40,10 @@ struct Entry {
 /// The last N offsets of a partition by identity.
 pub struct Window {
     limits: DedupeWindow,
-    /// A ring of a power of two: the record with sequence number s lies at s modulo its length. Grows as it fills.
+    /// A ring of a power of two: the record with sequence number s lies at s modulo that. It is filled from its beginning, so
+    /// that it takes no more memory than it ever held, and nothing is moved as it grows.
     ring: Vec<Entry>,
+    mask: usize,
     /// Sequence numbers of the oldest record and of the next one.
     first: u32,
     next: u32,
@@ -50,17 +52,19 @@ pub struct Window {
     last_offset: i64,
 }
 
-/// Records that a ring holds when it is first needed.
-const FIRST_RING: usize = 1024;
+/// Records for which the ring has room from the start: only what is used of it becomes memory.
+const FIRST_RING: usize = 1 << 18;
+/// Identities that the index is first made for.
+const FIRST_INDEX: usize = 1024;
 /// Largest window, offsets: their low halves must tell them apart.
 const MAX_OFFSETS: i64 = 1 << 30;
-const VACANT: Entry = Entry { identity: Identity([0, 0]), time_ms: 0, offset: 0, previous: 0 };
 
 impl Window {
     /// An empty window.
     pub fn new(limits: DedupeWindow) -> Self {
         let limits = DedupeWindow { offsets: limits.offsets.min(MAX_OFFSETS), ..limits };
-        Self { limits, ring: Vec::new(), first: 0, next: 0, index: Index::default(), last_offset: 0 }
+        let mask = usize::try_from(limits.offsets).unwrap_or(0).next_power_of_two() - 1;
+        Self { limits, ring: Vec::new(), mask, first: 0, next: 0, index: Index::default(), last_offset: 0 }
     }
 
     /// Brings what the next insertions look at into the processor's cache: for each its own place, and that of a record
@@ -70,7 +74,7 @@ impl Window {
         let mut seen = 0;
         for identity in identities {
             seen ^= self.index.peek(identity);
-            if let Some(entry) = self.ring.get(leaving & self.ring.len().wrapping_sub(1)) {
+            if let Some(entry) = self.ring.get(leaving & self.mask) {
                 seen ^= self.index.peek(entry.identity);
             }
             leaving = leaving.wrapping_add(1);
@@ -87,21 +91,17 @@ impl Window {
         self.last_offset = offset;
         let sequence = self.next;
         let (mut duplicate, mut previous) = (false, sequence);
-        if !self.ring.is_empty() {
-            let mask = self.ring.len() - 1;
-            let ring = &self.ring;
-            if let Some(slot) = self.index.find(identity, |s| ring[s as usize & mask].identity == identity) {
-                previous = self.index.set(slot, sequence);
-                duplicate = self.has_near(previous, time_ms);
-            }
+        let (ring, mask) = (&self.ring, self.mask);
+        if let Some(slot) = self.index.find(identity, |s| ring[s as usize & mask].identity == identity) {
+            previous = self.index.set(slot, sequence);
+            duplicate = self.has_near(previous, time_ms);
         }
         // The next record reaches back to one offset less: forgetting that now keeps N records in a ring of N.
         self.forget_before(offset.saturating_add(1).saturating_sub(self.limits.offsets), offset);
-        self.grow_when_full();
-        let mask = self.ring.len() - 1;
-        self.ring[sequence as usize & mask] = Entry { identity, time_ms, offset: offset as u32, previous };
+        self.put(sequence, Entry { identity, time_ms, offset: offset as u32, previous });
         self.next = sequence.wrapping_add(1);
         if previous == sequence {
+            self.index.make_room_for(self.len());
             self.index.insert(identity, sequence);
         }
         duplicate
@@ -110,7 +110,7 @@ impl Window {
     /// Whether a record of the chain that begins at `at` is close in time. All earlier records of the identity in the window
     /// count, not only the last.
     fn has_near(&self, mut at: u32, time_ms: i64) -> bool {
-        let (mask, first) = (self.ring.len() - 1, self.first);
+        let (mask, first) = (self.mask, self.first);
         loop {
             let earlier = &self.ring[at as usize & mask];
             if time_ms.abs_diff(earlier.time_ms) <= self.limits.window_ms.unsigned_abs() {
@@ -146,7 +146,7 @@ impl Window {
             return;
         }
         while self.first != self.next {
-            let oldest = self.ring[self.first as usize & (self.ring.len() - 1)];
+            let oldest = self.ring[self.first as usize & self.mask];
             if i64::from((newest as u32).wrapping_sub(oldest.offset)) <= reach {
                 return;
             }
@@ -155,19 +155,19 @@ impl Window {
         }
     }
 
-    fn grow_when_full(&mut self) {
-        let held = self.len();
-        if held < self.ring.len() {
-            return;
+    fn put(&mut self, sequence: u32, entry: Entry) {
+        let at = sequence as usize & self.mask;
+        match self.ring.get_mut(at) {
+            Some(place) => *place = entry,
+            None => {
+                // Sequence numbers begin at a multiple of the ring's length, so the next place is the one behind the last.
+                debug_assert_eq!(at, self.ring.len());
+                if self.ring.capacity() == 0 {
+                    self.ring.reserve_exact(FIRST_RING.min(self.mask + 1));
+                }
+                self.ring.push(entry);
+            }
         }
-        let length = (self.ring.len() * 2).max(FIRST_RING);
-        let mut ring = vec![VACANT; length];
-        for step in 0..held as u32 {
-            let sequence = self.first.wrapping_add(step);
-            ring[sequence as usize & (length - 1)] = self.ring[sequence as usize & (self.ring.len() - 1)];
-        }
-        self.ring = ring;
-        self.index.grow_for(length);
     }
 }
 
@@ -266,9 +266,13 @@ impl Index {
         self.slots.fill(0);
     }
 
-    /// Makes room for as many identities, with a third of the slots left free.
-    fn grow_for(&mut self, identities: usize) {
-        let old = std::mem::replace(&mut self.slots, vec![0; identities + identities / 2]);
+    /// Makes room for as many identities; a third of the slots stays free.
+    fn make_room_for(&mut self, identities: usize) {
+        if identities + identities / 2 <= self.slots.len() {
+            return;
+        }
+        let room = (self.slots.len() * 2).max(FIRST_INDEX + FIRST_INDEX / 2);
+        let old = std::mem::replace(&mut self.slots, vec![0; room]);
         old.into_iter().filter(|entry| *entry != 0).for_each(|entry| self.put(entry));
     }
 }
@@ -304,7 +308,7 @@ mod tests {
             let records: Vec<_> = steps.iter().map(|(gap, time, id)| { offset += gap; (offset, *time, *id) }).collect();
             let mut window = Window::new(limits);
             // Begins close to the end of the sequence numbers, so that they wrap.
-            window.first = u32::MAX - 20;
+            window.first = 0_u32.wrapping_sub(window.mask as u32 + 1);
             window.next = window.first;
             let got: Vec<bool> = records.iter().map(|(o, t, d)| window.insert(*o, *t, identity(*d))).collect();
             proptest::prop_assert_eq!(got, naive(limits, &records));
@@ -319,7 +323,7 @@ mod tests {
         for offset in 0..20_000 {
             assert!(!window.insert(offset, 0, identity(offset as u64)), "{offset}");
         }
-        assert_eq!((window.len(), window.ring.len()), (5000, 8192));
+        assert_eq!((window.len(), window.ring.len(), window.index.slots.len()), (5000, 8192, 12_288));
         assert!(window.insert(20_000, 0, identity(15_000)));
         assert!(!window.insert(20_001, 0, identity(10_000)));
     }

@@ -21,11 +21,11 @@ use crate::{
 /// Blocks below this are decoded where they are needed: another thread would cost more than it saves.
 const SMALL_BYTES: usize = 16 * 1024;
 
-/// The cores, and memory for decoded blocks.
+/// The cores, and memory for decoded blocks: at most two for each core, one whose turn it is and one ahead (invariant 5).
 pub struct Decoding {
-    /// A block that is decoded now.
+    /// A block that is decoded now; where it is its turn, until it is counted.
     cores: Arc<Semaphore>,
-    /// A block that is decoded, or will be, before it is its turn (invariant 5).
+    /// A block that is decoded before its turn, until then.
     ahead: Arc<Semaphore>,
     idle: Mutex<Vec<Decoded>>,
     max_idle: usize,
@@ -44,19 +44,19 @@ pub struct DecodedBlock {
     /// Epoch of the leader, where known.
     pub leader_epoch: Option<i32>,
     home: Arc<Decoding>,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for DecodedBlock {
     fn drop(&mut self) {
         self.home.give_back(std::mem::take(&mut self.decoded));
+        // Given back before the room is: whoever takes it finds the memory.
+        self.room.take();
     }
 }
 
 /// A block that is decoded before its turn.
-pub struct Ahead {
-    task: JoinHandle<Result<DecodedBlock, JoinError>>,
-    _permit: OwnedSemaphorePermit,
-}
+pub struct Ahead(JoinHandle<Result<DecodedBlock, JoinError>>);
 
 impl Ahead {
     /// Waits for it.
@@ -64,7 +64,7 @@ impl Ahead {
     /// # Errors
     /// The task has failed: a defect of ours.
     pub async fn decoded(self) -> Result<DecodedBlock, JoinError> {
-        self.task.await?
+        self.0.await?
     }
 }
 
@@ -75,7 +75,7 @@ impl Default for Decoding {
             cores: Arc::new(Semaphore::new(cores)),
             ahead: Arc::new(Semaphore::new(cores)),
             idle: Mutex::default(),
-            max_idle: cores + 1,
+            max_idle: 2 * cores,
         }
     }
 }
@@ -94,7 +94,7 @@ impl Decoding {
         if held.block.size_bytes < SMALL_BYTES {
             return Ok(self.decode_now(decoder, count_from, held));
         }
-        self.spawn(decoder, count_from, held).await?
+        self.spawn(decoder, count_from, held, None).await?
     }
 
     /// Room to decode a block ahead, if there is any.
@@ -110,7 +110,7 @@ impl Decoding {
         count_from: i64,
         held: Held,
     ) -> Ahead {
-        Ahead { task: self.spawn(decoder, count_from, held), _permit: room }
+        Ahead(self.spawn(decoder, count_from, held, Some(room)))
     }
 
     fn spawn(
@@ -118,12 +118,20 @@ impl Decoding {
         decoder: &Arc<Decoder>,
         count_from: i64,
         held: Held,
+        ahead: Option<OwnedSemaphorePermit>,
     ) -> JoinHandle<Result<DecodedBlock, JoinError>> {
         let (decoding, decoder) = (Arc::clone(self), Arc::clone(decoder));
         tokio::spawn(async move {
-            // Never closed. Held while decoding only, so that nobody waits for a core behind someone who waits himself.
-            let _core = decoding.cores.clone().acquire_owned().await;
-            let work = spawn_blocking(move || decoding.decode_now(&decoder, count_from, held));
+            // Never closed. A block ahead of its turn gives its core back before it waits, so that nobody waits for a core
+            // behind someone who waits himself.
+            let core = Arc::clone(&decoding.cores).acquire_owned().await.ok();
+            let (core, room) = if ahead.is_some() { (core, ahead) } else { (None, core) };
+            let work = spawn_blocking(move || {
+                let _core = core;
+                let mut decoded = decoding.decode_now(&decoder, count_from, held);
+                decoded.room = room;
+                decoded
+            });
             work.await
         })
     }
@@ -132,7 +140,7 @@ impl Decoding {
         let mut decoded = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let outcome = decoder.block(&held.block, count_from, &mut decoded);
         let Block { next_offset, high_watermark, leader_epoch, .. } = held.block;
-        DecodedBlock { decoded, outcome, next_offset, high_watermark, leader_epoch, home: Arc::clone(self) }
+        DecodedBlock { decoded, outcome, next_offset, high_watermark, leader_epoch, home: Arc::clone(self), room: None }
     }
 
     fn give_back(&self, mut decoded: Decoded) {

@@ -1,5 +1,6 @@
 //! `bench`: the whole path, from a loaded topic to counters in the store, with the configured broker and store.
 
+mod kcat;
 mod load;
 mod timed;
 mod usage;
@@ -16,7 +17,7 @@ use crate::{
         Source, compile,
         plan::{Catalog, Compression},
     },
-    config::{Config, StoreChoice},
+    config::{Config, LogChoice, StoreChoice},
     log::TopicSpec,
     telemetry,
 };
@@ -44,9 +45,36 @@ pub struct Args {
     /// Which rules: one count, or all of video.views
     #[arg(long, value_enum, default_value_t = Rules::Count)]
     rules: Rules,
+    /// Shape of the events
+    #[arg(long, value_enum, default_value_t = Shape::Flat)]
+    shape: Shape,
+    /// Share of the events that lies in one partition, percent; 0 is an even share for all
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=99))]
+    skew: u64,
     /// Compression of the loaded records
     #[arg(long, value_enum, default_value_t = Codec::Lz4)]
     compression: Codec,
+    /// Only load this topic; what the measurement starts itself
+    #[arg(long, hide = true)]
+    load: Option<String>,
+}
+
+/// The shape of the events.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Shape {
+    /// One object of about 110 bytes.
+    Flat,
+    /// Metadata and data, about 400 bytes.
+    Nested,
+}
+
+impl Shape {
+    fn told(self) -> &'static str {
+        match self {
+            Self::Flat => "flat",
+            Self::Nested => "nested",
+        }
+    }
 }
 
 /// The rules that are measured.
@@ -107,9 +135,10 @@ fn catalogue(topic: &str, args: &Args) -> String {
   { top = "trending:videos", of = "{videoId}", windows = ["1h", "1d"] }"#;
     let rest = if matches!(args.rules, Rules::All) { rest } else { "" };
     format!(
-        "name = \"bench\"\n[[topic]]\nname = \"{topic}\"\nkey = [\"videoId\"]\nshape = [\"flat\"]\npartitions = {}\n\
+        "name = \"bench\"\n[[topic]]\nname = \"{topic}\"\nkey = [\"videoId\"]\nshape = [\"{}\"]\npartitions = {}\n\
          identity = [\"type\", \"videoId\", \"userId\", \"timestamp\"]\n[[topic.event]]\ntype = \"video.view\"\n\
          required = [\"videoId\", \"userId\"]\nrules = [\n  {{ count = \"video:{{videoId}}:views\" }}{rest}\n]\n",
+        args.shape.told(),
         args.partitions
     )
 }
@@ -125,7 +154,7 @@ fn compiled(topic: &str, args: &Args) -> anyhow::Result<Arc<Catalog>> {
 pub(super) async fn run(args: Args, mut config: Config, out: &mut dyn Write) -> anyhow::Result<u8> {
     telemetry::logging::install("warn", telemetry::logging::Format::Text)?;
     let run = uuid::Uuid::new_v4().simple().to_string();
-    let topic = format!("bench.{}", &run[..8]);
+    let topic = args.load.clone().unwrap_or_else(|| format!("bench.{}", &run[..8]));
     let catalog = compiled(&topic, &args)?;
     // Results, claims and checkpoints of a bench never touch the user's.
     if let StoreChoice::Redis(redis) = &mut config.store {
@@ -134,26 +163,30 @@ pub(super) async fn run(args: Args, mut config: Config, out: &mut dyn Write) -> 
     config.kafka.compression = args.compression.compression();
     config.counting.topics = None;
     config.counting.partitions = None;
-    writeln!(out, "bench: {}", config.mode())?;
-
     let mut parts = Parts::open(&config, &catalog).await?;
+    if args.load.is_some() {
+        writeln!(out, "{}", load::load(&parts.log, &config, &topic, &args).await?)?;
+        parts.close().await?;
+        return Ok(0);
+    }
+    writeln!(out, "bench: {}", config.mode())?;
     let store = Arc::new(Timed::new(Arc::clone(&parts.store)));
     parts.store = Arc::clone(&store) as _;
     let spec = TopicSpec { name: topic.clone(), partitions: args.partitions, ..TopicSpec::default() };
     parts.log.create_topic(&spec).await?;
-    let loaded = load::load(&parts.log, &config, &topic, &args).await?;
-    writeln!(
-        out,
-        "loaded {} events of {} bytes over {} videos and {} users into {topic} ({} partitions, {}) in {:.1} s",
-        args.events,
-        loaded.event_bytes,
-        args.videos,
-        args.users,
-        args.partitions,
-        args.compression.told(),
-        loaded.took.as_secs_f64()
-    )?;
+    // The embedded log is this process' own: nobody else can load it.
+    let loaded = match &config.log {
+        LogChoice::Kafka { .. } => load::load_elsewhere(&topic).await?,
+        LogChoice::Embedded { .. } => load::load(&parts.log, &config, &topic, &args).await?,
+    };
+    let spread = if args.skew == 0 { "evenly".to_owned() } else { format!("{} % in one", args.skew) };
+    writeln!(out, "{loaded}: {topic}, {} partitions ({spread}), {}", args.partitions, args.compression.told())?;
     let code = measure(&args, &config, &parts, &store, catalog, out).await?;
+    if let LogChoice::Kafka { brokers } = &config.log
+        && let Some(told) = kcat::drain(&brokers.join(","), &topic, args.events).await?
+    {
+        writeln!(out, "{told}")?;
+    }
     parts.close().await?;
     Ok(code)
 }
@@ -214,10 +247,4 @@ async fn counted(engine: &Engine) -> anyhow::Result<u64> {
             None => return Ok(sum.unsigned_abs()),
         }
     }
-}
-
-/// A loaded topic.
-struct Loaded {
-    event_bytes: usize,
-    took: Duration,
 }

@@ -20,10 +20,6 @@ impl Usage {
     }
 
     pub(super) fn now() -> Self {
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        // The name of the program may hold anything, also spaces; the fields after it do not.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
         let (user, system) = (11, 12);
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let peak_kib = status
@@ -34,8 +30,22 @@ impl Usage {
         Self { cpu_seconds: (ticks(user) + ticks(system)) / TICKS_PER_SECOND, peak_bytes: peak_kib * 1024 }
     }
 
+    /// User and system time of the processes that this one started and that have ended, seconds.
+    pub(super) fn of_children() -> f64 {
+        let (user, system) = (13, 14);
+        (ticks(user) + ticks(system)) / TICKS_PER_SECOND
+    }
+
     /// What was used since; the peak is that of the whole process.
     pub(super) fn since(&self, before: &Self) -> Self {
         Self { cpu_seconds: self.cpu_seconds - before.cpu_seconds, peak_bytes: self.peak_bytes }
     }
+}
+
+/// A field of this process' times, by its place behind the program's name.
+fn ticks(index: usize) -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name may hold anything, also spaces; the fields after it do not.
+    let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.nth(index).and_then(|field| field.parse().ok()).unwrap_or_default()
 }
