@@ -12,8 +12,12 @@ use streamgauge::{
     model::TopicPartition,
 };
 
-const LIMITS: FetchLimits =
-    FetchLimits { max_wait: Duration::from_millis(500), min_bytes: 1, max_partition_bytes: 1 << 20, max_bytes: 8 << 20 };
+const LIMITS: FetchLimits = FetchLimits {
+    max_wait: Duration::from_millis(500),
+    min_bytes: 1,
+    max_partition_bytes: 1 << 20,
+    max_bytes: 8 << 20,
+};
 /// How long a condition may take to come true.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -236,18 +240,21 @@ pub async fn read_to(log: &dyn Log, partition: &TopicPartition, from: i64, end: 
         let block = fetch_one(log, partition, offset).await.unwrap();
         assert!(block.next_offset > offset && block.high_watermark >= block.next_offset);
         offset = block.next_offset;
-        block.records.visit(&mut |record| {
-            let header = |(name, value): &(&[u8], Option<&[u8]>)| {
-                (String::from_utf8(name.to_vec()).unwrap(), value.unwrap_or_default().to_vec())
-            };
-            let owned = OutRecord {
-                key: record.key.map(<[u8]>::to_vec),
-                value: record.value.map(<[u8]>::to_vec),
-                headers: record.headers.iter().map(header).collect(),
-                timestamp_ms: Some(record.timestamp_ms),
-            };
-            read.push((record.offset, owned));
-        }).unwrap();
+        block
+            .records
+            .visit(&mut |record| {
+                let header = |(name, value): &(&[u8], Option<&[u8]>)| {
+                    (String::from_utf8(name.to_vec()).unwrap(), value.unwrap_or_default().to_vec())
+                };
+                let owned = OutRecord {
+                    key: record.key.map(<[u8]>::to_vec),
+                    value: record.value.map(<[u8]>::to_vec),
+                    headers: record.headers.iter().map(header).collect(),
+                    timestamp_ms: Some(record.timestamp_ms),
+                };
+                read.push((record.offset, owned));
+            })
+            .unwrap();
     }
     read
 }
@@ -270,7 +277,10 @@ fn position(partition: &TopicPartition, offset: i64) -> FetchPosition {
 
 fn values(block: &Block) -> Vec<String> {
     let mut values = Vec::new();
-    block.records.visit(&mut |r| values.push(String::from_utf8_lossy(r.value.unwrap_or_default()).into_owned())).unwrap();
+    block
+        .records
+        .visit(&mut |r| values.push(String::from_utf8_lossy(r.value.unwrap_or_default()).into_owned()))
+        .unwrap();
     values
 }
 
