@@ -138,7 +138,10 @@ impl Engine {
             max_wait: config.counting.batch_timeout,
             min_bytes: config.kafka.fetch_min_bytes,
             max_partition_bytes: config.kafka.fetch_max_partition_bytes,
-            max_bytes: i32::try_from(config.kafka.fetch_max_bytes).unwrap_or(i32::MAX),
+            // Several answers make up what is held, so that the next one comes while this one is counted.
+            max_bytes: i32::try_from(config.kafka.fetch_max_bytes / 4)
+                .unwrap_or(i32::MAX)
+                .max(config.kafka.fetch_max_partition_bytes),
         };
         let counting = Arc::new(Counting {
             log: Arc::clone(&log),

@@ -14,7 +14,10 @@ use kafka_protocol::messages::{
     fetch_response::{LeaderIdAndEpoch, PartitionData},
 };
 use streamgauge::{
-    log::{Block, FetchLimits, FetchPosition, Log, LogError, kafka::KafkaLog},
+    log::{
+        Block, FetchLimits, FetchPosition, Log, LogError,
+        kafka::{KafkaLog, KafkaOptions},
+    },
     model::TopicPartition,
 };
 use uuid::Uuid;
@@ -217,8 +220,10 @@ async fn a_first_batch_that_is_cut_is_asked_for_again_with_more_bytes() {
     assert_eq!(values(&block.unwrap()), ["0=a", "1=b", "2=c"]);
     assert!(cluster.state().asked.len() > 1);
     // Not for ever: what no setting allows is an error.
-    let log = KafkaLog::connect(streamgauge::log::kafka::KafkaOptions { max_message_bytes: 70, ..cluster.options() });
-    let answer = log.fetch(&[position(0, 0)], FetchLimits { max_wait: PATIENCE, ..small }).await.remove(0).1;
+    let noise: String = (0..2_000_u64).map(|n| char::from(b'a' + (n * n * 7_919 >> 5) as u8 % 26)).collect();
+    cluster.state().append(0, &[&noise]);
+    let log = KafkaLog::connect(KafkaOptions { max_message_bytes: 600, ..cluster.options() });
+    let answer = log.fetch(&[position(0, 3)], FetchLimits { max_wait: PATIENCE, ..small }).await.remove(0).1;
     assert_eq!(answer.err().map(|error| error.kind()), Some("unsupported"));
 }
 

@@ -280,11 +280,6 @@ impl Connections {
         open.insert(partition.clone(), Arc::clone(client));
     }
 
-    /// Closes the connections to partitions that are not wanted.
-    pub(super) fn retain(&self, wanted: impl Fn(&TopicPartition) -> bool) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|partition, _| wanted(partition));
-    }
-
     /// Forgets the connection to a partition's leader.
     pub(super) fn close(&self, partition: &TopicPartition) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(partition);

@@ -43,7 +43,7 @@ pub(super) fn read(
     answer_bytes: usize,
 ) -> Result<Found, LogError> {
     let bytes = data.records.unwrap_or_default();
-    let (mut next_offset, mut end, mut leader_epoch) = (offset, 0, None);
+    let (mut next_offset, mut end, mut leader_epoch) = (i64::MIN, 0, None);
     for batch in record::batches(&bytes) {
         let batch = match batch {
             Ok(batch) => batch,
@@ -53,17 +53,17 @@ pub(super) fn read(
             Err(error) => return Err(unreadable(partition, offset, &error)),
         };
         // Later records would be taken for earlier ones, and those counted again.
-        if end > 0 && batch.base_offset < next_offset {
+        if batch.base_offset < next_offset {
             break;
         }
-        next_offset = next_offset.max(batch.next_offset());
+        next_offset = batch.next_offset();
         leader_epoch = Some(batch.leader_epoch).filter(|epoch| *epoch >= 0);
         end += batch.bytes.len();
     }
     if bytes.is_empty() {
         return Ok(Found::Nothing);
     }
-    if next_offset == offset {
+    if next_offset <= offset {
         // Not "nothing": asking again at once would go round without end.
         return Err(LogError::Unavailable {
             what: format!("reading {partition} from offset {offset}"),
@@ -121,3 +121,6 @@ impl Records for Batches {
 fn unreadable(partition: &TopicPartition, offset: i64, error: &RecordError) -> LogError {
     LogError::Unsupported { what: format!("reading {partition} from offset {offset}"), reason: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     answer::{self, Outcome},
+    places::MAX_PAUSE,
     request::{Asked, Round},
 };
 use crate::{
@@ -77,7 +78,8 @@ pub(super) async fn ask(wire: &Wire, round: Round) -> Answered {
 
 async fn exchange(wire: &Wire, round: &Round) -> Result<(Duration, FetchResponse), LogError> {
     let limit = wire.options.request_timeout;
-    let connection = wire.connection(round.node, Lane::Fetch, Instant::now() + limit).await?;
+    // No long pause before a broker that was away is tried again: another may lead meanwhile.
+    let connection = wire.connection(round.node, Lane::Fetch, Instant::now() + MAX_PAUSE).await?;
     let version = connection.version::<FetchRequest>(&round.versions())?;
     let answer = connection.call(&round.request(), version, Instant::now() + round.max_wait + limit).await?;
     connection.throttle(answer.throttle_time_ms);

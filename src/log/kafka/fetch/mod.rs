@@ -131,6 +131,7 @@ enum Done {
 async fn drive(shared: Arc<Shared>) {
     /// How long to sleep where there is nothing to do but to forget.
     const IDLE: Duration = places::KEEP_UNASKED;
+    shared.places().begin_anew();
     let mut under_way: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
     loop {
         let now = Instant::now();

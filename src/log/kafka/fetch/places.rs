@@ -30,7 +30,7 @@ pub(super) const SHORT_POLL: Duration = Duration::from_millis(20);
 /// See [`SHORT_POLL`].
 const RECENTLY: Duration = Duration::from_secs(1);
 /// Longest pause before a partition is asked for again, so that reading goes on soon after a new leader is there.
-const MAX_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// How often the cluster may deny a topic before that is believed: brokers learn of a new one one after the other.
 const DENIALS: u32 = 3;
 /// Most partitions whose topic ids are kept.
@@ -101,6 +101,12 @@ pub(super) struct Plan {
 }
 
 impl Places {
+    /// Nothing is under way: who waited for it is gone.
+    pub(super) fn begin_anew(&mut self) {
+        self.busy.clear();
+        self.tracks.values_mut().for_each(|track| track.is_under_way = false);
+    }
+
     pub(super) fn new_call(&mut self) -> CallId {
         self.calls += 1;
         self.calls
@@ -173,7 +179,9 @@ impl Places {
                     rounds.entry(asked.leader.node).or_default().push((track.served, asked, limits));
                 }
                 Step::Wait if is_recent => match track.leader {
-                    Some(leader) => drop(left_out.insert(leader.node)),
+                    Some(leader) => {
+                        left_out.insert(leader.node);
+                    }
                     None => is_searching = true,
                 },
                 Step::Wait => {}
@@ -188,7 +196,8 @@ impl Places {
                 continue;
             }
             asked.sort_by_key(|(served, ..)| *served);
-            let round = round(node, asked, is_searching || left_out.contains(&node));
+            let most_bytes = wire.options.max_message_bytes;
+            let round = round(node, asked, is_searching || left_out.contains(&node), most_bytes);
             for asked in &round.asked {
                 self.tracks.get_mut(&asked.partition).into_iter().for_each(|track| {
                     (track.is_under_way, track.leader) = (true, Some(asked.leader));
@@ -225,6 +234,7 @@ impl Places {
             Err(error) if error.is_retriable() => track.trouble.add(error, began, now, wire),
             Err(error) => {
                 track.trouble.add(error.clone(), now, now, wire);
+                track.trouble.since = None;
                 return track.tell_all(&error);
             }
         }
@@ -328,7 +338,7 @@ impl Track {
         if !leader.topic_id.is_nil() && topic_ids.get(partition).is_some_and(|known| *known != leader.topic_id) {
             // Told once: who asks again after that means the new topic.
             topic_ids.remove(partition);
-            self.leader = None;
+            (self.leader, self.trouble) = (None, Trouble::default());
             plan.is_told |= self.tell_all(&LogError::Recreated { topic: partition.topic.to_string() });
             return Step::Wait;
         }
@@ -351,16 +361,17 @@ impl Track {
                 return self.tell(asked.offset, Ok(block));
             }
             Outcome::MoreBytes(needed_bytes) => {
-                let most = wire.options.max_message_bytes;
+                let most_bytes = wire.options.max_message_bytes;
                 // Cut by the whole answer's limit, where it is not more than what was asked for.
                 let asked_bytes = usize::try_from(asked.max_bytes).unwrap_or(0);
-                let needed_bytes = needed_bytes.max(asked_bytes.saturating_mul(2));
-                if asked_bytes >= most {
-                    let reason = format!("the first batch is larger than {most} bytes, the most that is read");
+                let needed_bytes = needed_bytes.max(asked_bytes.saturating_add(1));
+                if needed_bytes > most_bytes {
+                    let reason =
+                        format!("the first batch has {needed_bytes} bytes, and at most {most_bytes} can be read");
                     let error = LogError::Unsupported { what: reading(&asked.partition, asked.offset), reason };
                     return self.tell(asked.offset, Err(error));
                 }
-                self.needed_bytes = i32::try_from(needed_bytes.min(most)).unwrap_or(i32::MAX);
+                self.needed_bytes = i32::try_from(needed_bytes).unwrap_or(i32::MAX);
             }
             Outcome::Moved { to, why } => {
                 self.leader = None;
@@ -424,10 +435,13 @@ impl Plan {
     }
 }
 
-/// One request for all of these, under the tightest of their limits.
-fn round(node: NodeId, asked: Vec<(u64, Asked, FetchLimits)>, is_short: bool) -> Round {
+/// One request for all of these, under the tightest of their limits. A connection takes no answer above `most_bytes`.
+fn round(node: NodeId, asked: Vec<(u64, Asked, FetchLimits)>, is_short: bool, most_bytes: usize) -> Round {
+    /// A part of an answer that is enough for what is not records.
+    const BESIDE_RECORDS: usize = 16;
     let mut max_wait = if is_short { SHORT_POLL } else { Duration::MAX };
-    let (mut min_bytes, mut max_bytes, mut needed_bytes) = (i32::MAX, i32::MAX, 0);
+    let most_bytes = i32::try_from(most_bytes - most_bytes / BESIDE_RECORDS).unwrap_or(i32::MAX);
+    let (mut min_bytes, mut max_bytes, mut needed_bytes) = (i32::MAX, most_bytes, 0);
     for (_, asked, limits) in &asked {
         max_wait = max_wait.min(limits.max_wait);
         min_bytes = min_bytes.min(limits.min_bytes);

@@ -327,6 +327,12 @@ impl State {
         self.turn = self.turn.wrapping_add(1);
         let turn = self.turn % addresses.len().max(1);
         addresses.rotate_left(turn);
+        // A broker that is away would take a part of the deadline before the next one is asked.
+        addresses.sort_by_cached_key(|address| {
+            let slot = self.slots.get(&(Arc::from(address.as_str()), Lane::Calls));
+            let open = slot.and_then(|slot| slot.0.try_lock().ok()?.open.as_ref().map(|open| open.is_open()));
+            open != Some(true)
+        });
         addresses
     }
 }
