@@ -99,6 +99,7 @@ fn parse_exponent(text: &str) -> Result<i64, DecimalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::json::Holds;
 
     #[test]
     fn decimals_are_exact() {
@@ -133,8 +134,8 @@ mod tests {
         for (text, scale, expected) in cases {
             assert_eq!(scale_text(text, *scale), *expected, "{text} scale {scale}");
         }
-        assert_eq!(scaled(&Scalar::of("\"12.5\"", false), 1), Ok(125));
-        assert_eq!(scaled(&Scalar::of("true", false), 1), Err(NotANumber));
-        assert_eq!(scaled(&Scalar::of("null", false), 1), Err(DecimalError::Missing));
+        assert_eq!(scaled(&Scalar::of("\"12.5\"", Holds::Plain), 1), Ok(125));
+        assert_eq!(scaled(&Scalar::of("true", Holds::Plain), 1), Err(NotANumber));
+        assert_eq!(scaled(&Scalar::of("null", Holds::Plain), 1), Err(DecimalError::Missing));
     }
 }

@@ -30,8 +30,9 @@ pub struct Decoder {
 pub(super) struct Entry {
     pub(super) offset: i64,
     pub(super) time_ms: i64,
-    /// `None`: it is never taken for a duplicate.
-    pub(super) identity: Option<Identity>,
+    /// Where it has one: else it is never taken for a duplicate.
+    pub(super) identity: Identity,
+    pub(super) has_identity: bool,
     pub(super) what: What,
     /// Its changes end here among those of the block, and begin where the entry's before it end.
     pub(super) changes_end: u32,
@@ -123,7 +124,8 @@ impl Decoder {
         let mut entry = Entry {
             offset: record.offset,
             time_ms: record.timestamp_ms,
-            identity: None,
+            identity: Identity::default(),
+            has_identity: false,
             what: if is_counted { What::Tombstone } else { What::Remembered },
             changes_end: 0,
             outgoing_end: 0,
@@ -135,7 +137,9 @@ impl Decoder {
             match decode(&self.topic, &self.layout, scratch, value, record) {
                 Ok(event) => {
                     entry.time_ms = event.time_ms;
-                    entry.identity = self.identity(&event, identity_parts);
+                    if let Some(identity) = self.identity(&event, identity_parts) {
+                        (entry.identity, entry.has_identity) = (identity, true);
+                    }
                     if is_counted {
                         entry.what = self.evaluate(record, &event, effects, outgoing);
                     }

@@ -14,7 +14,7 @@ pub const SECRET_BYTES: usize = 192;
 pub struct IdentitySecret(pub [u8; SECRET_BYTES]);
 
 /// 128 bits that stand for an event's identity within this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Identity([u64; 2]);
 
 impl IdentitySecret {
@@ -87,17 +87,20 @@ impl Window {
         if self.limits.offsets == 0 {
             return false;
         }
-        self.forget_before(offset.saturating_sub(self.limits.offsets), offset);
+        if offset.saturating_sub(self.last_offset) > self.limits.offsets {
+            // A hole in the log: low halves of offsets would not tell how far back its other side lies.
+            self.first = self.next;
+            self.index.clear();
+        }
         self.last_offset = offset;
         let sequence = self.next;
         let (mut duplicate, mut previous) = (false, sequence);
         let (ring, mask) = (&self.ring, self.mask);
         if let Some(slot) = self.index.find(identity, |s| ring[s as usize & mask].identity == identity) {
             previous = self.index.set(slot, sequence);
-            duplicate = self.has_near(previous, time_ms);
+            duplicate = self.has_near(previous, offset, time_ms);
         }
-        // The next record reaches back to one offset less: forgetting that now keeps N records in a ring of N.
-        self.forget_before(offset.saturating_add(1).saturating_sub(self.limits.offsets), offset);
+        self.forget_for(offset);
         self.put(sequence, Entry { identity, time_ms, offset: offset as u32, previous });
         self.next = sequence.wrapping_add(1);
         if previous == sequence {
@@ -109,10 +112,13 @@ impl Window {
 
     /// Whether a record of the chain that begins at `at` is close in time. All earlier records of the identity in the window
     /// count, not only the last.
-    fn has_near(&self, mut at: u32, time_ms: i64) -> bool {
+    fn has_near(&self, mut at: u32, offset: i64, time_ms: i64) -> bool {
         let (mask, first) = (self.mask, self.first);
         loop {
             let earlier = &self.ring[at as usize & mask];
+            if i64::from((offset as u32).wrapping_sub(earlier.offset)) > self.limits.offsets {
+                return false;
+            }
             if time_ms.abs_diff(earlier.time_ms) <= self.limits.window_ms.unsigned_abs() {
                 return true;
             }
@@ -135,19 +141,12 @@ impl Window {
         self.len() == 0
     }
 
-    /// Forgets the records below `offset`; `newest` is at least the greatest offset held.
-    fn forget_before(&mut self, offset: i64, newest: i64) {
-        // As distances from the newest, since only low halves are kept. What lies further back than a low half can say has
-        // all been left behind at once: a hole in the log.
-        let reach = newest.saturating_sub(offset);
-        if newest.saturating_sub(self.last_offset) > MAX_OFFSETS {
-            self.first = self.next;
-            self.index.clear();
-            return;
-        }
+    /// Forgets what lies out of reach of the record behind this one, so that a ring of N is enough for N offsets.
+    fn forget_for(&mut self, offset: i64) {
+        let reach = self.limits.offsets - 1;
         while self.first != self.next {
             let oldest = self.ring[self.first as usize & self.mask];
-            if i64::from((newest as u32).wrapping_sub(oldest.offset)) <= reach {
+            if i64::from((offset as u32).wrapping_sub(oldest.offset)) <= reach {
                 return;
             }
             self.index.remove(oldest.identity, self.first);

@@ -39,6 +39,12 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// Whether a field is absent or null, in the data and in the envelope.
+    pub fn is_missing(&self, slot: Slot) -> bool {
+        self.data.is_missing(self.layout, slot, self.text)
+            && self.envelope.is_none_or(|envelope| envelope.is_missing(self.layout, slot, self.text))
+    }
+
     /// A field: looked for in the data, then in the envelope.
     pub fn field(&self, slot: Slot) -> Scalar<'a> {
         match (self.data.field(self.layout, slot, self.text), self.envelope) {
@@ -177,7 +183,7 @@ fn first_of<'a>(members: &Members, names: [Envelope; 2], text: &'a str) -> Scala
 fn own_time(value: Scalar<'_>, shown: impl FnOnce() -> String) -> Result<Option<i64>, Reason> {
     let time_ms = match value {
         Scalar::Missing => return Ok(None),
-        Scalar::Integer(digits) => digits.parse().ok(),
+        Scalar::Integer(digits) => time::parse_ms(digits),
         Scalar::Text(text) => time::parse_rfc3339_ms(&text),
         _ => None,
     };

@@ -20,6 +20,52 @@ pub struct Scanner<'a> {
     at: usize,
 }
 
+/// Bytes that a pattern compares at once.
+const PATTERN_BYTES: usize = 16;
+
+/// Bytes to be looked for again and again: short ones are compared as one number.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    bytes: Vec<u8>,
+    length: usize,
+    word: u128,
+    mask: u128,
+}
+
+impl Pattern {
+    /// A pattern of these bytes, which are not empty.
+    pub fn set(&mut self, bytes: &[u8]) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(bytes);
+        self.length = bytes.len();
+        let mut word = [0; PATTERN_BYTES];
+        let mut mask = [0; PATTERN_BYTES];
+        for ((to, used), byte) in word.iter_mut().zip(&mut mask).zip(bytes) {
+            (*to, *used) = (*byte, u8::MAX);
+        }
+        (self.word, self.mask) = (u128::from_le_bytes(word), u128::from_le_bytes(mask));
+    }
+}
+
+impl Default for Pattern {
+    /// A pattern that is nowhere.
+    fn default() -> Self {
+        Self { bytes: vec![0], length: 1, word: 0, mask: u128::from(u8::MAX) }
+    }
+}
+
+/// What a scalar holds beside plain characters or digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Holds {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// A string: escapes.
+    Escapes,
+    /// A number: a fraction or an exponent.
+    Fraction,
+}
+
 /// Levels of nesting that need no allocation.
 const INLINE_LEVELS: usize = 32;
 
@@ -40,11 +86,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next byte, without taking it.
+    #[inline]
     pub fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
     /// Takes white space.
+    #[inline]
     pub fn space(&mut self) {
         while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.peek() {
             self.at += 1;
@@ -52,6 +100,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes this byte, if it is next.
+    #[inline]
     pub fn takes(&mut self, byte: u8) -> bool {
         let is_next = self.peek() == Some(byte);
         self.at += usize::from(is_next);
@@ -62,8 +111,25 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// Something else is next.
+    #[inline]
     pub fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
         if self.takes(byte) { Ok(()) } else { Err(self.malformed()) }
+    }
+
+    /// Takes this pattern, if it is next.
+    #[inline]
+    pub fn takes_pattern(&mut self, pattern: &Pattern) -> bool {
+        let is_next = match self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<PATTERN_BYTES>()) {
+            Some(next) if pattern.length <= PATTERN_BYTES => {
+                let next = u128::from_le_bytes(*next);
+                next & pattern.mask == pattern.word
+            }
+            _ => return self.takes_all(&pattern.bytes),
+        };
+        if is_next {
+            self.at += pattern.length;
+        }
+        is_next
     }
 
     /// Takes these bytes, if they are next.
@@ -84,22 +150,23 @@ impl<'a> Scanner<'a> {
         if self.at == self.bytes.len() { Ok(()) } else { Err(self.malformed()) }
     }
 
-    /// Takes a string with its quotes; whether it has escapes.
+    /// Takes a string with its quotes.
     ///
     /// # Errors
     /// It is none.
-    pub fn string(&mut self) -> Result<bool, Malformed> {
+    #[inline]
+    pub fn string(&mut self) -> Result<Holds, Malformed> {
         self.expect(b'"')?;
-        let mut has_escapes = false;
+        let mut holds = Holds::Plain;
         loop {
             self.at = plain_until(self.bytes, self.at);
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(has_escapes);
+                    return Ok(holds);
                 }
                 Some(b'\\') => {
-                    has_escapes = true;
+                    holds = Holds::Escapes;
                     self.escape()?;
                 }
                 // A control character, or the end.
@@ -126,30 +193,33 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Takes any value; whether it is a string with escapes.
+    /// Takes any value.
     ///
     /// # Errors
     /// The text is malformed.
-    pub fn value(&mut self) -> Result<bool, Malformed> {
+    pub fn value(&mut self) -> Result<Holds, Malformed> {
         match self.peek() {
-            Some(b'{' | b'[') => self.container().map(|()| false),
+            Some(b'{' | b'[') => self.container().map(|()| Holds::Plain),
             _ => self.scalar(),
         }
     }
 
-    fn scalar(&mut self) -> Result<bool, Malformed> {
+    #[inline]
+    fn scalar(&mut self) -> Result<Holds, Malformed> {
         let is_taken = match self.peek() {
             Some(b'"') => return self.string(),
-            Some(b'-' | b'0'..=b'9') => return self.number().map(|()| false),
+            Some(b'-' | b'0'..=b'9') => return self.number(),
             Some(b't') => self.takes_all(b"true"),
             Some(b'f') => self.takes_all(b"false"),
             Some(b'n') => self.takes_all(b"null"),
             _ => false,
         };
-        if is_taken { Ok(false) } else { Err(self.malformed()) }
+        if is_taken { Ok(Holds::Plain) } else { Err(self.malformed()) }
     }
 
-    fn number(&mut self) -> Result<(), Malformed> {
+    #[inline]
+    fn number(&mut self) -> Result<Holds, Malformed> {
+        let mut holds = Holds::Plain;
         self.takes(b'-');
         match self.peek() {
             Some(b'0') => self.at += 1,
@@ -157,16 +227,18 @@ impl<'a> Scanner<'a> {
             _ => return Err(self.malformed()),
         }
         if self.takes(b'.') {
+            holds = Holds::Fraction;
             self.some_digits()?;
         }
         if let Some(b'e' | b'E') = self.peek() {
+            holds = Holds::Fraction;
             self.at += 1;
             if let Some(b'+' | b'-') = self.peek() {
                 self.at += 1;
             }
             self.some_digits()?;
         }
-        Ok(())
+        Ok(holds)
     }
 
     fn some_digits(&mut self) -> Result<(), Malformed> {
@@ -177,6 +249,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    #[inline]
     fn digits(&mut self) {
         while let Some(word) = word_at(self.bytes, self.at) {
             // Digits are 0x30 to 0x39: the high half is 3, and stays 3 when 6 is added.
@@ -256,11 +329,13 @@ impl<'a> Scanner<'a> {
     }
 }
 
+#[inline]
 fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|chunk| u64::from_le_bytes(*chunk))
 }
 
 /// The first byte from `at` on that is a quote, a backslash or a control character; the end where there is none.
+#[inline]
 fn plain_until(bytes: &[u8], mut at: usize) -> usize {
     // Zero bytes of a word: the lowest marked byte is surely one, which is all that is asked.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;

@@ -4,7 +4,7 @@
 //! comparison instead of finding the name's end and looking it up.
 
 use super::{
-    json::{Malformed, Scanner},
+    json::{Holds, Malformed, Pattern, Scanner},
     scalar::Scalar,
 };
 use crate::catalog::plan::{Slot, Topic};
@@ -66,8 +66,7 @@ impl Layout {
 struct Place {
     start: u32,
     end: u32,
-    /// It is a string with escapes.
-    has_escapes: bool,
+    holds: Holds,
 }
 
 /// The places of an object's members by the layout's index. Used again from record to record.
@@ -81,7 +80,7 @@ pub(super) struct Members {
 
 /// The names of the last object, in their order, each with its index in the layout.
 #[derive(Debug, Default)]
-struct Order(Vec<(Vec<u8>, Option<usize>)>);
+struct Order(Vec<(Pattern, Option<usize>)>);
 
 /// What decoding a record needs in memory: used again from record to record, of one topic.
 #[derive(Debug, Default)]
@@ -99,7 +98,8 @@ impl Scratch {
         }
     }
 
-    /// Reads the record's object, and those of `metadata` and `data` in it. `false` where the text holds something else.
+    /// Reads the record's object, and those of `metadata` and `data` in it, where they are objects. `false` where the text
+    /// holds something else.
     ///
     /// # Errors
     /// The text is not JSON.
@@ -112,8 +112,6 @@ impl Scratch {
             return Ok(false);
         }
         let Self { top, metadata, data } = self;
-        metadata.clear(layout);
-        data.clear(layout);
         top.read(layout, text, &mut scanner, |index, scanner| {
             let inner = match index {
                 Some(index) if index == Envelope::Metadata as usize => &mut *metadata,
@@ -124,7 +122,7 @@ impl Scratch {
                 return scanner.value();
             }
             inner.read(layout, text, scanner, |_, scanner| scanner.value())?;
-            Ok(false)
+            Ok(Holds::Plain)
         })?;
         scanner.end()?;
         Ok(true)
@@ -133,8 +131,8 @@ impl Scratch {
 
 impl Members {
     fn clear(&mut self, layout: &Layout) {
-        self.places.clear();
         self.places.resize(layout.names.len(), Place::default());
+        self.places.fill(Place::default());
         self.count = 0;
     }
 
@@ -146,6 +144,12 @@ impl Members {
     /// The value of a member of the envelope.
     pub(super) fn envelope_value<'a>(&self, name: Envelope, text: &'a str) -> Scalar<'a> {
         self.place(name as usize).map_or(Scalar::Missing, |place| place.value(text))
+    }
+
+    /// Whether a field is absent or null.
+    pub(super) fn is_missing(&self, layout: &Layout, slot: Slot, text: &str) -> bool {
+        let place = layout.slots.get(slot as usize).and_then(|index| self.place(*index)).unwrap_or_default();
+        matches!(text.as_bytes().get(place.start as usize..place.end as usize), None | Some([] | [b'n', ..]))
     }
 
     /// The value of a field.
@@ -164,7 +168,7 @@ impl Members {
         layout: &Layout,
         text: &str,
         scanner: &mut Scanner<'_>,
-        mut value: impl FnMut(Option<usize>, &mut Scanner<'_>) -> Result<bool, Malformed>,
+        mut value: impl FnMut(Option<usize>, &mut Scanner<'_>) -> Result<Holds, Malformed>,
     ) -> Result<(), Malformed> {
         self.clear(layout);
         scanner.expect(b'{')?;
@@ -181,10 +185,10 @@ impl Members {
             }
             scanner.space();
             let start = scanner.at() as u32;
-            let has_escapes = value(index, scanner)?;
+            let holds = value(index, scanner)?;
             if let Some(place) = index.and_then(|index| self.places.get_mut(index)) {
                 // Of several members with one name the last counts, as in JavaScript.
-                *place = Place { start, end: scanner.at() as u32, has_escapes };
+                *place = Place { start, end: scanner.at() as u32, holds };
             }
             scanner.space();
             if scanner.takes(b',') {
@@ -206,26 +210,24 @@ impl Order {
         scanner: &mut Scanner<'_>,
     ) -> Result<Option<usize>, Malformed> {
         if let Some((name, index)) = self.0.get(number)
-            && !name.is_empty()
-            && scanner.takes_all(name)
+            && scanner.takes_pattern(name)
         {
             return Ok(*index);
         }
         let start = scanner.at();
-        let has_escapes = scanner.string()?;
+        let holds = scanner.string()?;
         let raw = &text[start..scanner.at()];
-        let index = if has_escapes {
+        let index = if holds == Holds::Escapes {
             serde_json::from_str::<String>(raw).ok().and_then(|name| layout.find(&name))
         } else {
             raw.get(1..raw.len() - 1).and_then(|name| layout.find(name))
         };
         if raw.len() <= MAX_REMEMBERED_BYTES && number < MAX_REMEMBERED {
             if number >= self.0.len() {
-                self.0.resize(number + 1, (Vec::new(), None));
+                self.0.resize_with(number + 1, Default::default);
             }
             let (name, known) = &mut self.0[number];
-            name.clear();
-            name.extend_from_slice(raw.as_bytes());
+            name.set(raw.as_bytes());
             *known = index;
         }
         Ok(index)
@@ -238,6 +240,6 @@ impl Place {
     }
 
     fn value(self, text: &str) -> Scalar<'_> {
-        Scalar::of(self.of(text), self.has_escapes)
+        Scalar::of(self.of(text), self.holds)
     }
 }

@@ -9,7 +9,6 @@ use super::{
     keys::{KeyIndex, Keys, Text},
     reason::Reason,
     render::render,
-    scalar::Scalar,
     time,
 };
 use crate::{
@@ -117,7 +116,7 @@ impl Effects {
     fn all_rules(&mut self, topic: &Topic, event: &Event<'_>) -> Result<(), Reason> {
         let event_type = &topic.events[event.event_type];
         for slot in &event_type.required {
-            if event.field(*slot) == Scalar::Missing {
+            if event.is_missing(*slot) {
                 return Err(Reason::MissingField { field: topic.fields[*slot as usize].to_string() });
             }
         }

@@ -50,6 +50,18 @@ pub fn push_window(out: &mut String, label: &str, length_ms: i64, start_ms: i64)
     if length_ms % DAY_MS == 0 { push_day(out, start_ms) } else { push_hour(out, start_ms) }
 }
 
+/// Milliseconds since 1970 as a whole number; `None` where it has more digits than any time.
+pub fn parse_ms(digits: &str) -> Option<i64> {
+    /// As many as cannot overflow.
+    const MAX_DIGITS: usize = 18;
+    let (is_negative, digits) = digits.strip_prefix('-').map_or((false, digits), |digits| (true, digits));
+    if digits.is_empty() || digits.len() > MAX_DIGITS || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let ms = digits.bytes().fold(0, |ms: i64, digit| ms * 10 + i64::from(digit - b'0'));
+    Some(if is_negative { -ms } else { ms })
+}
+
 /// Milliseconds since 1970 of an RFC 3339 time; finer digits are cut. `None` where it is none.
 pub fn parse_rfc3339_ms(text: &str) -> Option<i64> {
     chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis())

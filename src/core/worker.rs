@@ -83,20 +83,18 @@ impl Worker {
         let (mut changes_begin, mut outgoing_begin) = (0, 0);
         self.gathered.begin(decoded.effects.keys.len());
         for run in decoded.entries.chunks(PREFETCHED) {
-            self.window.prefetch(run.iter().filter_map(|entry| entry.identity));
+            self.window.prefetch(run.iter().filter(|entry| entry.has_identity).map(|entry| entry.identity));
             for entry in run {
                 let changes = changes_begin..entry.changes_end as usize;
-                let sends = outgoing.by_ref().take(entry.outgoing_end as usize - outgoing_begin);
+                let sends = entry.outgoing_end as usize - outgoing_begin;
                 (changes_begin, outgoing_begin) = (entry.changes_end as usize, entry.outgoing_end as usize);
-                let duplicate =
-                    entry.identity.is_some_and(|identity| self.window.insert(entry.offset, entry.time_ms, identity));
-                if duplicate || entry.what == What::Remembered {
-                    sends.for_each(drop);
-                } else {
-                    batch.outgoing.extend(sends);
-                }
+                let duplicate = entry.has_identity && self.window.insert(entry.offset, entry.time_ms, entry.identity);
                 if entry.what == What::Remembered {
                     continue;
+                }
+                if sends > 0 {
+                    let sent = outgoing.by_ref().take(sends);
+                    if duplicate { sent.for_each(drop) } else { batch.outgoing.extend(sent) }
                 }
                 batch.next_offset = entry.offset + 1;
                 self.tally(entry, duplicate, &mut batch);

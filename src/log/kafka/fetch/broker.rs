@@ -7,8 +7,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     answer::{self, Outcome},
-    places::MAX_PAUSE,
     request::{Asked, Round},
+    track::MAX_PAUSE,
 };
 use crate::{
     log::{

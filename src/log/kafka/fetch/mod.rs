@@ -19,6 +19,7 @@ mod block;
 mod broker;
 mod places;
 mod request;
+mod track;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -2,6 +2,8 @@
 //!
 //! One connection per broker and [`Lane`]: a broker answers a connection's requests in order, so that a long poll would hold
 //! up what comes behind it. Connections open when they are first needed, and again after a pause that grows when they break.
+//!
+//! Longer than most files, since who is asked, and over which connection, is decided with one view of the cluster.
 
 mod connection;
 mod frames;
@@ -20,11 +22,11 @@ use std::{
 use kafka_protocol::{messages::MetadataRequest, protocol::Request};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use self::metadata::Cluster;
 pub(super) use self::{
-    connection::{Connection, Pending},
+    connection::Connection,
     metadata::{Leader, NodeId, address as broker_address},
 };
-use self::{metadata::Cluster, versions::Versions};
 use super::{KafkaOptions, access::AccessError, security::Security};
 use crate::{log::LogError, model::TopicPartition};
 
