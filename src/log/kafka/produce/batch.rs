@@ -1,6 +1,9 @@
 //! Records on their way to one partition, and who waits for them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    cell::RefCell,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
@@ -14,6 +17,11 @@ use crate::{
         record::{BuildError, BuildOptions, Builder, Compression, NO_PRODUCER, Producer, stamp},
     },
 };
+
+thread_local! {
+    /// A compressor takes longer to make than a small batch to compress.
+    static BUILDER: RefCell<Builder> = RefCell::default();
+}
 
 /// An answer for each record of a call, in order.
 pub(super) type Answers = Vec<Result<i64, LogError>>;
@@ -181,7 +189,8 @@ impl Batch {
         }
         let options = BuildOptions { compression: self.compression, producer: NO_PRODUCER, now_ms: self.now_ms };
         self.bytes.clear();
-        match Builder::default().build(&self.records, &options, &mut self.bytes) {
+        let built = BUILDER.with_borrow_mut(|builder| builder.build(&self.records, &options, &mut self.bytes));
+        match built {
             Ok(()) => vec![self],
             Err(BuildError::TooLarge { .. }) => self.without(&Refusal::TooLarge),
             Err(error) => {

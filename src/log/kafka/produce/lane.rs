@@ -28,7 +28,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    IDLE, Lanes,
+    IDLE, LaneHandle, Lanes,
     batch::Batch,
     identity::{self, Given},
     outcome,
@@ -153,12 +153,13 @@ impl Lane {
     /// Takes itself off the list, unless something has come.
     fn leave(&self) -> bool {
         let Some(lanes) = self.lanes.upgrade() else { return true };
-        // Calls arrive under this lock.
+        // Calls are counted under this lock.
         let mut lanes = lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        self.arrivals.is_empty() && {
-            lanes.remove(&self.partition);
-            true
+        if lanes.get(&self.partition).is_some_and(LaneHandle::is_busy) {
+            return false;
         }
+        lanes.remove(&self.partition);
+        true
     }
 
     fn take(&mut self, built: Built) {
