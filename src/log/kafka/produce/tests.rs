@@ -84,7 +84,8 @@ fn some_calls(dice: &mut Dice, is_clean: bool) -> Vec<Vec<String>> {
 async fn nothing_is_lost_doubled_or_reordered_whatever_fails() {
     for seed in 0..SEEDS {
         let mut dice = Dice::new(seed + 1);
-        let calls = some_calls(&mut dice, false);
+        let is_clean = seed % 2 == 0;
+        let calls = some_calls(&mut dice, is_clean);
         let broker = FakeBroker::start(seed + 1, 10 + dice.below(40), false).await;
         let producing = producing(&broker, |options| options.max_in_flight = 1 + dice.below(5) as usize);
         let answers = append(&producing, &calls).await;
@@ -94,6 +95,8 @@ async fn nothing_is_lost_doubled_or_reordered_whatever_fails() {
         for (value, answer) in calls.iter().flatten().zip(answers.iter().flatten()) {
             let is_right = match answer {
                 Ok(_) => value.starts_with("record"),
+                // Refused for what is in it, after an earlier try that may have been stored: as the topic's limits may change.
+                Err(LogError::TimedOut { .. }) => !is_clean,
                 Err(LogError::TooLarge { .. }) => value.starts_with(LARGE),
                 Err(LogError::Invalid { .. }) => value.starts_with(INVALID),
                 Err(_) => false,

@@ -120,7 +120,7 @@ impl FakeBroker {
             late: VecDeque::new(),
             identities: Identities::Given,
             stamps: Vec::new(),
-            names_invalid_records: seed.is_multiple_of(2),
+            names_invalid_records: (seed / 2).is_multiple_of(2),
         };
         let state = Arc::new(Mutex::new(state));
         let serving = Arc::clone(&state);
