@@ -8,10 +8,12 @@
 //! new sequence numbers and might be stored twice.
 
 mod batch;
+mod call;
 mod identity;
 mod lane;
 mod outcome;
 mod queue;
+mod route;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +30,8 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use self::{
-    batch::{Call, Terms, build, codec},
+    batch::{Terms, build, codec},
+    call::{Answers, Call},
     lane::{Arrival, Built, Lane},
 };
 use super::wire::Wire;
@@ -106,7 +109,7 @@ impl Producing {
         &self,
         partition: &TopicPartition,
         records: Vec<OutRecord>,
-    ) -> Result<oneshot::Receiver<batch::Answers>, LogError> {
+    ) -> Result<oneshot::Receiver<Answers>, LogError> {
         let what: Arc<str> = format!("producing to {partition}").into();
         let full = |reason: &str| LogError::Unavailable { what: what.to_string(), reason: reason.to_owned() };
         let size_bytes = records.iter().map(OutRecord::size_bytes).sum::<usize>();

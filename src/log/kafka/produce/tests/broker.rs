@@ -1,4 +1,6 @@
 //! A broker of one partition that keeps Kafka's rules for idempotent producers and fails as told or at random.
+//!
+//! Longer than most files, as it is a whole broker: its calls, its faults and its log are read together.
 
 use std::{
     collections::{HashMap, VecDeque},
