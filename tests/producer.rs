@@ -40,6 +40,23 @@ impl Scripted {
         })
     }
 
+    fn append(&self, partition: &TopicPartition, records: Vec<OutRecord>) -> Vec<Result<i64, LogError>> {
+        if let Some(error) = self.failures.lock().unwrap().pop_front() {
+            return records.iter().map(|_| Err(error.clone())).collect();
+        }
+        let mut stored = self.stored.lock().unwrap();
+        let log = stored.entry(partition.clone()).or_default();
+        let append = |record: OutRecord| {
+            let value = record.value.unwrap();
+            if value == b"too large" {
+                return Err(LogError::TooLarge { what: "t".to_owned() });
+            }
+            log.push(value);
+            Ok(log.len() as i64 - 1)
+        };
+        records.into_iter().map(append).collect()
+    }
+
     fn texts(&self, partition: &TopicPartition) -> Vec<String> {
         let stored = self.stored.lock().unwrap();
         stored.get(partition).into_iter().flatten().map(|v| String::from_utf8(v.clone()).unwrap()).collect()
@@ -70,21 +87,10 @@ impl Log for Scripted {
 
     async fn produce(&self, partition: &TopicPartition, records: Vec<OutRecord>) -> Vec<Result<i64, LogError>> {
         self.requests.lock().unwrap().push(records.len());
+        // Calls are appended in the order in which they are first polled, whenever they are answered.
+        let answers = self.append(partition, records);
         self.gate.acquire().await.unwrap().forget();
-        if let Some(error) = self.failures.lock().unwrap().pop_front() {
-            return records.iter().map(|_| Err(error.clone())).collect();
-        }
-        let mut stored = self.stored.lock().unwrap();
-        let log = stored.entry(partition.clone()).or_default();
-        let append = |record: OutRecord| {
-            let value = record.value.unwrap();
-            if value == b"too large" {
-                return Err(LogError::TooLarge { what: "t".to_owned() });
-            }
-            log.push(value);
-            Ok(log.len() as i64 - 1)
-        };
-        records.into_iter().map(append).collect()
+        answers
     }
 }
 

@@ -1,8 +1,9 @@
-//! `Log` on rskafka.
+//! `Log` on Kafka.
 //!
 //! [`KafkaLog`] needs no broker to begin with: it connects when it is first asked, connects again when a connection breaks
-//! or a partition's leader changes, and every call ends within its deadline. What rskafka cannot do is said where it
-//! matters: `cluster` (connections), `fetch` (reading), `produce` (appending).
+//! or a partition's leader changes, and every call ends within its deadline. Producing goes over our own
+//! connections (`wire`, `produce`), the rest over rskafka's; what rskafka cannot do is said where it matters: `cluster`
+//! (connections), `fetch` (reading).
 
 mod access;
 mod admin;

@@ -1,12 +1,10 @@
-//! Records on their way to one partition, and who waits for them.
+//! Records on their way to one partition.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{cell::RefCell, sync::Arc};
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::Instant,
-};
+use tokio::time::Instant;
 
+use super::call::Call;
 use crate::{
     catalog::plan,
     log::{
@@ -15,49 +13,9 @@ use crate::{
     },
 };
 
-/// An answer for each record of a call, in order.
-pub(super) type Answers = Vec<Result<i64, LogError>>;
-
-/// A call of `Log::produce`. When its last record is answered, and what refers to it is dropped, the caller hears of it.
-pub(super) struct Call {
-    answers: Mutex<Vec<Option<Result<i64, LogError>>>>,
-    caller: Option<oneshot::Sender<Answers>>,
-    what: Arc<str>,
-    /// Its share of the memory.
-    _room: OwnedSemaphorePermit,
-    /// Counts the calls of a lane.
-    _busy: Arc<()>,
-}
-
-impl Call {
-    pub(super) fn new(
-        records: usize,
-        what: Arc<str>,
-        room: OwnedSemaphorePermit,
-        busy: Arc<()>,
-    ) -> (Arc<Self>, oneshot::Receiver<Answers>) {
-        let (caller, receiver) = oneshot::channel();
-        let call =
-            Self { answers: Mutex::new(vec![None; records]), caller: Some(caller), what, _room: room, _busy: busy };
-        (Arc::new(call), receiver)
-    }
-
-    fn answer(&self, position: usize, answer: Result<i64, LogError>) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place @ None) = answers.get_mut(position) {
-            *place = Some(answer);
-        }
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        let Some(caller) = self.caller.take() else { return };
-        let answers = std::mem::take(self.answers.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let closed = || LogError::TimedOut { what: format!("{} until the log was closed", self.what), after_ms: 0 };
-        // Whoever called may have stopped waiting.
-        let _ = caller.send(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(closed()))).collect());
-    }
+thread_local! {
+    /// A compressor takes longer to make than a small batch to compress.
+    static BUILDER: RefCell<Builder> = RefCell::default();
 }
 
 /// Where a batch is.
@@ -138,7 +96,7 @@ pub(super) fn build(records: Vec<OutRecord>, call: &Arc<Call>, terms: &Terms) ->
         let size_bytes = record.size_bytes();
         if size_bytes > terms.max_bytes {
             // The broker would close the connection without saying why.
-            call.answer(position, Err(LogError::TooLarge { what: call.what.to_string() }));
+            call.answer(position, Err(LogError::TooLarge { what: call.what().to_string() }));
             continue;
         }
         if chunk_bytes + size_bytes > terms.max_bytes {
@@ -181,7 +139,8 @@ impl Batch {
         }
         let options = BuildOptions { compression: self.compression, producer: NO_PRODUCER, now_ms: self.now_ms };
         self.bytes.clear();
-        match Builder::default().build(&self.records, &options, &mut self.bytes) {
+        let built = BUILDER.with_borrow_mut(|builder| builder.build(&self.records, &options, &mut self.bytes));
+        match built {
             Ok(()) => vec![self],
             Err(BuildError::TooLarge { .. }) => self.without(&Refusal::TooLarge),
             Err(error) => {
@@ -202,7 +161,7 @@ impl Batch {
     }
 
     fn what(&self) -> Arc<str> {
-        self.call.as_ref().map_or_else(|| "producing".into(), |call| Arc::clone(&call.what))
+        self.call.as_ref().map_or_else(|| "producing".into(), |call| Arc::clone(call.what()))
     }
 
     /// Gives it an identity to be sent with.
@@ -276,7 +235,7 @@ impl Batch {
             let (Some(flag), Some(call)) = (is_refused.get_mut(*index), &self.call) else { continue };
             *flag = true;
             let reason = own_reason.as_ref().unwrap_or(reason).clone();
-            call.answer(self.positions[*index], Err(LogError::Invalid { what: call.what.to_string(), reason }));
+            call.answer(self.positions[*index], Err(LogError::Invalid { what: call.what().to_string(), reason }));
         }
         let mut flags = is_refused.iter();
         self.records.retain(|_| flags.next() == Some(&false));

@@ -1,4 +1,4 @@
-//! Asking for a producer id (InitProducerId, KIP-98).
+//! Who we are to a broker: asking for a producer id (InitProducerId, KIP-98).
 
 use std::ops::RangeInclusive;
 
@@ -8,7 +8,6 @@ use kafka_protocol::{
 };
 use tokio::time::Instant;
 
-use super::queue::Identity;
 use crate::log::{
     LogError,
     kafka::wire::{NodeId, Wire},
@@ -17,6 +16,15 @@ use crate::log::{
 
 /// All versions do without a transaction; later ones differ in what concerns transactions only.
 const INIT_PRODUCER_ID: RangeInclusive<i16> = 0..=5;
+
+/// Who we are to the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// Nobody: the broker stores what is sent twice twice.
+    Plain,
+    /// What the next batch is stamped with.
+    Known(Producer),
+}
 
 /// What a broker says of our identity.
 pub(super) enum Given {

@@ -3,50 +3,24 @@
 use std::{
     collections::VecDeque,
     future::pending,
-    ops::RangeInclusive,
-    sync::{
-        Arc, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, Weak, atomic::AtomicBool},
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
-use kafka_protocol::{
-    messages::{
-        ProduceRequest, ProduceResponse, TopicName,
-        produce_request::{PartitionProduceData, TopicProduceData},
-    },
-    protocol::StrBytes,
-};
+use kafka_protocol::messages::ProduceResponse;
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
     time::{Instant, sleep_until, timeout, timeout_at},
 };
-use uuid::Uuid;
 
-use super::{
-    IDLE, Lanes,
-    batch::Batch,
-    identity::{self, Given},
-    outcome,
-    queue::{Identity, Queue},
-};
+use super::{IDLE, LaneHandle, Lanes, batch::Batch, outcome, queue::Queue, route::Route};
 use crate::{
-    log::{
-        LogError,
-        kafka::wire::{Connection, Lane as Use, Wire},
-    },
+    log::{LogError, kafka::wire::Wire},
     model::TopicPartition,
 };
 
-/// Record batches of format v2 came with version 3; up to 12 topics are named, from 13 on they have ids (KIP-516).
-const BY_NAME: RangeInclusive<i16> = 3..=12;
-const BY_ID: RangeInclusive<i16> = 13..=13;
-/// `acks`: all replicas in sync have it.
-const ALL_REPLICAS: i16 = -1;
 /// A part of the deadline for one try, so that a connection that does not answer leaves time for another.
 const TRIES_PER_DEADLINE: u32 = 3;
 
@@ -66,13 +40,6 @@ pub(super) enum Built {
 struct Flight {
     answer: BoxFuture<'static, Result<ProduceResponse, LogError>>,
     sent_at: Instant,
-}
-
-/// Where requests go.
-struct Route {
-    connection: Arc<Connection>,
-    version: i16,
-    topic_id: Uuid,
 }
 
 /// One partition's task.
@@ -153,12 +120,13 @@ impl Lane {
     /// Takes itself off the list, unless something has come.
     fn leave(&self) -> bool {
         let Some(lanes) = self.lanes.upgrade() else { return true };
-        // Calls arrive under this lock.
+        // Calls are counted under this lock.
         let mut lanes = lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        self.arrivals.is_empty() && {
-            lanes.remove(&self.partition);
-            true
+        if lanes.get(&self.partition).is_some_and(LaneHandle::is_busy) {
+            return false;
         }
+        lanes.remove(&self.partition);
+        true
     }
 
     fn take(&mut self, built: Built) {
@@ -203,7 +171,12 @@ impl Lane {
     /// Finds the leader, a connection to it and an identity. Whether it has them all.
     async fn prepare(&mut self) -> bool {
         let deadline = self.queue.deadline().unwrap_or_else(|| Instant::now() + self.wire.options.request_timeout);
-        let prepared = match timeout_at(deadline, self.find_route(deadline)).await {
+        let prepared = match timeout_at(
+            deadline,
+            Route::find(&self.wire, &self.partition, &mut self.queue.identity, &self.is_warned, deadline),
+        )
+        .await
+        {
             Ok(Ok(route)) => {
                 self.route = Some(route);
                 return true;
@@ -219,47 +192,16 @@ impl Lane {
         false
     }
 
-    async fn find_route(&mut self, deadline: Instant) -> Result<Route, LogError> {
-        let leader = self.wire.leader(&self.partition).await?;
-        let connection = self.wire.connection(leader.node, Use::Produce, deadline).await?;
-        let version = connection.version::<ProduceRequest>(&BY_NAME);
-        let version = version.or_else(|error| connection.version::<ProduceRequest>(&BY_ID).map_err(|_| error))?;
-        if self.queue.identity.is_none() {
-            match identity::ask(&self.wire, leader.node, deadline).await? {
-                Given::Identity(identity) => self.queue.identity = Some(identity),
-                Given::None(reason) => {
-                    if !self.is_warned.swap(true, Ordering::Relaxed) {
-                        tracing::warn!(
-                            "the broker gives no producer id ({reason}); a record that is sent again after a lost answer may \
-                             be stored twice"
-                        );
-                    }
-                    self.queue.identity = Some(Identity::Plain);
-                }
-            }
-        }
-        Ok(Route { connection, version, topic_id: leader.topic_id })
-    }
-
     /// Sends the next batch. Whether there was one.
     fn send(&mut self) -> bool {
         let Some(route) = &self.route else { return false };
         let Some(batch) = self.queue.send() else { return false };
-        let data = PartitionProduceData::default()
-            .with_index(self.partition.partition)
-            .with_records(Some(Bytes::copy_from_slice(&batch.bytes)));
-        let topic = TopicProduceData::default().with_partition_data(vec![data]);
-        let topic = if BY_ID.contains(&route.version) {
-            topic.with_topic_id(route.topic_id)
-        } else {
-            topic.with_name(TopicName(StrBytes::from_string(self.partition.topic.to_string())))
-        };
         // Less than we wait: an answer that it took too long is worth more than none.
-        let timeout_ms = self.try_limit().mul_f32(0.75).as_millis();
-        let request = ProduceRequest::default()
-            .with_acks(ALL_REPLICAS)
-            .with_timeout_ms(i32::try_from(timeout_ms).unwrap_or(i32::MAX))
-            .with_topic_data(vec![topic]);
+        let request = route.request(
+            &self.partition,
+            &batch.bytes,
+            self.wire.options.request_timeout / TRIES_PER_DEADLINE * 3 / 4,
+        );
         match route.connection.begin(&request, route.version) {
             Ok(pending) => {
                 let answer = Box::pin(pending.answer());

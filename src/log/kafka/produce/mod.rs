@@ -8,10 +8,12 @@
 //! new sequence numbers and might be stored twice.
 
 mod batch;
+mod call;
 mod identity;
 mod lane;
 mod outcome;
 mod queue;
+mod route;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +30,8 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use self::{
-    batch::{Call, Terms, build, codec},
+    batch::{Terms, build, codec},
+    call::{Answers, Call},
     lane::{Arrival, Built, Lane},
 };
 use super::wire::Wire;
@@ -68,6 +71,12 @@ struct LaneHandle {
     _task: AbortOnDropHandle<()>,
 }
 
+impl LaneHandle {
+    fn is_busy(&self) -> bool {
+        Arc::strong_count(&self.busy) > 1
+    }
+}
+
 impl Producing {
     pub(super) fn new(wire: Arc<Wire>) -> Self {
         let room = Arc::new(Semaphore::new(MAX_HELD_BYTES));
@@ -100,7 +109,7 @@ impl Producing {
         &self,
         partition: &TopicPartition,
         records: Vec<OutRecord>,
-    ) -> Result<oneshot::Receiver<batch::Answers>, LogError> {
+    ) -> Result<oneshot::Receiver<Answers>, LogError> {
         let what: Arc<str> = format!("producing to {partition}").into();
         let full = |reason: &str| LogError::Unavailable { what: what.to_string(), reason: reason.to_owned() };
         let size_bytes = records.iter().map(OutRecord::size_bytes).sum::<usize>();
@@ -108,21 +117,8 @@ impl Producing {
         let room = Arc::clone(&self.room)
             .try_acquire_many_owned(permits)
             .map_err(|_| full("too many bytes wait for the brokers already; try again later"))?;
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if !lanes.contains_key(partition) {
-            if lanes.len() >= MAX_LANES {
-                let idle = lanes.iter().find(|(_, lane)| Arc::strong_count(&lane.busy) == 1);
-                let idle = idle.map(|(partition, _)| partition.clone());
-                let idle = idle.ok_or_else(|| full("too many partitions are written to at once; try again later"))?;
-                lanes.remove(&idle);
-            }
-            lanes.insert(partition.clone(), self.open(partition, &what));
-        }
-        let Some(lane) = lanes.get(partition) else { return Err(full("there is no lane for it")) };
-        if Arc::strong_count(&lane.busy) > MAX_CALLS_PER_LANE {
-            return Err(full("too many calls wait for this partition already; try again later"));
-        }
-        let (call, answers) = Call::new(records.len(), Arc::clone(&what), room, Arc::clone(&lane.busy));
+        let (arrivals, busy) = self.lane(partition, &what).map_err(full)?;
+        let (call, answers) = Call::new(records.len(), what, room, busy);
         let options = &self.wire.options;
         let began = Instant::now();
         let terms = Terms {
@@ -133,15 +129,32 @@ impl Producing {
             now_ms: chrono::Utc::now().timestamp_millis(),
         };
         let build = move || build(records, &call, &terms);
-        // Small ones here, in the caller's task; only then does the lane hold more than a promise of them.
-        let built: Built = if size_bytes < LARGE_BYTES {
+        let built = if size_bytes < LARGE_BYTES {
             Built::Now(build())
         } else {
             Built::Later(tokio::task::spawn_blocking(build))
         };
-        // The lane lives as long as its handle is in the map.
-        let _ = lane.arrivals.send(Arrival { built });
+        // It does not end while the call counts as one of its own.
+        let _ = arrivals.send(Arrival { built });
         Ok(answers)
+    }
+
+    /// The way into a partition's lane, and a reference that counts a call.
+    fn lane(
+        &self,
+        partition: &TopicPartition,
+        what: &Arc<str>,
+    ) -> Result<(mpsc::UnboundedSender<Arrival>, Arc<()>), &'static str> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !lanes.contains_key(partition) && lanes.len() >= MAX_LANES {
+            let idle = lanes.iter().find(|(_, lane)| !lane.is_busy()).map(|(partition, _)| partition.clone());
+            lanes.remove(&idle.ok_or("too many partitions are written to at once; try again later")?);
+        }
+        let lane = lanes.entry(partition.clone()).or_insert_with(|| self.open(partition, what));
+        if Arc::strong_count(&lane.busy) > MAX_CALLS_PER_LANE {
+            return Err("too many calls wait for this partition already; try again later");
+        }
+        Ok((lane.arrivals.clone(), Arc::clone(&lane.busy)))
     }
 
     fn open(&self, partition: &TopicPartition, what: &Arc<str>) -> LaneHandle {

@@ -17,21 +17,13 @@ use tokio::time::Instant;
 
 use super::{
     batch::{Batch, Refusal, State},
+    identity::Identity,
     outcome::Outcome,
 };
 use crate::log::{LogError, record::Producer};
 
 /// How often a topic that is not known is asked for again: a broker hears of a new topic a moment later than another.
 const UNKNOWN_TRIES: u32 = 2;
-
-/// Who we are to the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Identity {
-    /// Nobody: the broker stores what is sent twice twice.
-    Plain,
-    /// What the next batch is stamped with.
-    Known(Producer),
-}
 
 /// What has to change before anything is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
