@@ -3,6 +3,7 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+mod admin;
 mod faults;
 mod flow;
 mod kcat;
