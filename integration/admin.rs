@@ -146,11 +146,8 @@ async fn offsets_are_committed_for_a_group_without_members_and_read_back() {
     let none = asked.iter().map(|partition| (partition.clone(), Ok(None))).collect::<Vec<_>>();
     assert_eq!(admin.committed_offsets(&group, Some(&asked)).await, Ok(none));
 
-    let committed = |offset, leader_epoch, metadata: &str| CommittedOffset {
-        offset,
-        leader_epoch,
-        metadata: metadata.to_owned(),
-    };
+    let committed =
+        |offset, leader_epoch, metadata: &str| CommittedOffset { offset, leader_epoch, metadata: metadata.to_owned() };
     let absent = TopicPartition::new(name("absent"), 0);
     let offsets = [
         (second.clone(), committed(7, Some(0), "streamgauge")),
@@ -185,9 +182,10 @@ async fn a_topic_made_again_has_another_id_in_the_same_cluster() {
     assert!(first.cluster_id.is_some() && first.topic_id.is_some(), "{first:?}");
     assert_eq!((first.leader_epoch, log.identity(&partition).await.as_ref()), (Some(0), Ok(&first)));
     produce(&log, &partition, vec![record(None, Some("a"), &[]), record(None, Some("b"), &[])]).await;
-    let ends: Vec<_> = [log.offset_at(&partition, At::EpochEnd(0)).await, log.offset_at(&partition, At::EpochEnd(1)).await]
-        .into_iter()
-        .collect();
+    let ends: Vec<_> =
+        [log.offset_at(&partition, At::EpochEnd(0)).await, log.offset_at(&partition, At::EpochEnd(1)).await]
+            .into_iter()
+            .collect();
     assert_eq!(ends, [Ok(2), Ok(-1)]);
     log.admin().delete_topic(&topic).await.unwrap();
     let unknown = LogError::Unknown { what: partition.to_string() };

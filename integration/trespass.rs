@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use rskafka::client::{ClientBuilder, partition::UnknownTopicHandling};
-use streamgauge::{core::partitioner::partition_for_key, log::TopicSpec};
+use streamgauge::{
+    core::partitioner::partition_for_key,
+    log::{Log, TopicSpec},
+};
 
 use crate::{
     kcat,
