@@ -87,7 +87,7 @@ async fn what_cannot_be_is_told_in_the_brokers_words() {
     refused(spec(&topic, 1, &[("retension.ms", "1")]), "retension.ms").await;
     refused(spec(&topic, 1, &[("retention.ms", "long")]), "retention.ms").await;
     refused(spec(&topic, 0, &[]), "partitions").await;
-    refused(spec("no/such name", 1, &[]), "illegal").await;
+    refused(spec("no/such name", 1, &[]), "invalid").await;
     refused(TopicSpec { replication: Some(3), ..spec(&topic, 1, &[]) }, "eplication factor").await;
 
     let absent = name("absent");
