@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use rskafka::client::{ClientBuilder, partition::UnknownTopicHandling};
-use streamgauge::core::partitioner::partition_for_key;
+use streamgauge::{
+    core::partitioner::partition_for_key,
+    log::{Log, TopicSpec},
+};
 
 use crate::{
     kcat,
@@ -104,4 +107,36 @@ async fn records_that_retention_took_are_reported_as_a_gap_and_counting_goes_on(
     assert_eq!(fold(&place.catalog(), &all).counters["channel:c:videos"], 15);
     assert_eq!(place.redis_cli(&["hget", "@counters:aggregated", "channel:c:videos"]), ["25"]);
     assert_eq!(results::read_events(&log, &place.catalog()).await.len(), 15);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_made_again_stops_loudly_while_it_is_counted_and_after_a_restart() {
+    let place = Place::own_topics();
+    let (topic, log) = (format!("{}video.uploads", place.topic_prefix), place.log());
+    let upload = |n: usize| format!("c|{{\"type\":\"video.upload\",\"channelId\":\"c\",\"userId\":\"{n}\"}}\n");
+    let lines: String = (0..10).map(upload).collect();
+    let mut process = place.start(&[]);
+    ready(&mut process).await;
+    kcat::produce(&place.brokers, &topic, &["-K", "|"], lines.as_bytes());
+    place.caught_up(&mut process).await;
+    log.admin().delete_topic(&topic).await.unwrap();
+    let spec = TopicSpec { name: topic.clone(), partitions: 3, ..TopicSpec::default() };
+    while !log.create_topic(&spec).await.is_ok_and(|created| created) {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    kcat::produce(&place.brokers, &topic, &["-K", "|"], upload(99).as_bytes());
+    let number = partition_for_key(b"c", 3);
+    let said = format!("{topic}:{number}: the topic was deleted and made again");
+    let told = async |process: &Process| {
+        let (_, health) = process.get("/api/health").await;
+        health["parts"]["counting"].to_string().contains(&said).then_some(())
+    };
+    process.until("made again, while it ran", told).await;
+    process.terminate().await;
+    let mut process = place.start(&[]);
+    process.until("made again, after a restart", told).await;
+    assert!(process.has_said("REDIS_KEY_PREFIX"), "{}", process.said());
+    let changes = process.metric("streamgauge_log_changes_total", "change=\"topic\"").await;
+    assert!(changes >= 1.0, "{changes}");
+    assert_eq!(place.redis_cli(&["hget", "@counters:aggregated", "channel:c:videos"]), ["10"]);
 }

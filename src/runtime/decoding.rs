@@ -21,8 +21,8 @@ use crate::{
 /// Blocks below this are decoded where they are needed: another thread would cost more than it saves.
 const SMALL_BYTES: usize = 16 * 1024;
 
-/// The cores, and memory for decoded blocks: at most three for each core, one whose turn it is and two
-/// ahead of theirs (invariant 5).
+/// The cores, and memory for decoded blocks: at most two for each core, one whose turn it is and one ahead
+/// (invariant 5).
 pub struct Decoding {
     /// A block that is decoded now; where it is its turn, until it is counted.
     cores: Arc<Semaphore>,
@@ -74,9 +74,9 @@ impl Default for Decoding {
         let cores = available_parallelism().map_or(1, NonZero::get);
         Self {
             cores: Arc::new(Semaphore::new(cores)),
-            ahead: Arc::new(Semaphore::new(2 * cores)),
+            ahead: Arc::new(Semaphore::new(cores)),
             idle: Mutex::default(),
-            max_idle: 3 * cores,
+            max_idle: 2 * cores,
         }
     }
 }

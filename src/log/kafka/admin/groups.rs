@@ -1,7 +1,8 @@
 //! Offsets of consumer groups, kept by Kafka: read, and committed as a consumer without group membership.
 //!
 //! We hold our checkpoints with the results (SPEC 5). What is committed here is a copy for tools that show the lag; what is
-//! read here is where another consumer stood.
+//! read here is where another consumer stood. Longer than most files, since all its calls share how a coordinator is found and
+//! how its codes are told.
 
 use std::{
     collections::{BTreeMap, HashMap},
