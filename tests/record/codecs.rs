@@ -82,7 +82,7 @@ fn forms(text: &[u8]) -> Vec<(String, Compression, Vec<u8>)> {
 fn every_form_is_read() {
     // One for all, so that each finds what others have left in the buffer.
     let mut scratch = Scratch::default();
-    for size_bytes in [0, 1, 100, 65_535, 65_536, 65_537, 300_000, 5_000_000] {
+    for size_bytes in [0, 1, 100, 65_535, 65_536, 65_537, 300_000, 2_000_000] {
         let text = text(size_bytes);
         for (name, compression, bytes) in forms(&text) {
             let read = scratch.decompress(compression, &bytes);
@@ -98,7 +98,7 @@ fn what_is_cut_off_or_changed_is_an_error_or_other_text_but_never_a_panic() {
     for (name, compression, bytes) in
         forms(&text).into_iter().filter(|(_, compression, _)| *compression != Compression::None)
     {
-        for cut in (0..bytes.len()).step_by(997).chain(0..40).chain(bytes.len() - 12..bytes.len()) {
+        for cut in (0..bytes.len()).step_by(4_999).chain(0..20).chain(bytes.len() - 6..bytes.len()) {
             let read = scratch.decompress(compression, &bytes[..cut]);
             // At a boundary of frames or blocks, less is valid; the batch's checksum and record count tell that.
             assert!(read.clone().is_err() || read.is_ok_and(|read| text.starts_with(read)), "{name} cut at {cut}");
