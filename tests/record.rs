@@ -11,6 +11,8 @@ mod building;
 mod codecs;
 #[path = "record/fixture.rs"]
 mod fixture;
+#[path = "record/foreign.rs"]
+mod foreign;
 #[path = "record/reading.rs"]
 mod reading;
 #[path = "record/transactions.rs"]

