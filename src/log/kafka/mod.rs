@@ -15,11 +15,11 @@ mod rebuild;
 mod security;
 mod wire;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rskafka::client::{Client, error::Error as ClientError, error::ProtocolError, partition::OffsetAt};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 pub use access::AccessError;
 pub use oauth::{TokenEndpoint, TokenOptions};
@@ -35,6 +35,9 @@ use crate::model::TopicPartition;
 
 /// The replication factor that leaves the choice to the broker (KIP-464, Kafka 2.4).
 const REPLICATION_OF_THE_BROKER: i16 = -1;
+
+/// When a topic that someone else has made is known to all brokers.
+const KNOWN_WITHIN: Duration = Duration::from_secs(3);
 
 /// A log behind the Kafka protocol.
 pub struct KafkaLog {
@@ -103,7 +106,13 @@ impl Log for KafkaLog {
         let what = format!("creating topic {}", topic.name);
         Cluster::within(self.cluster.options.request_timeout, &what, async {
             let created = self.cluster.again(|| Box::pin(self.create(topic, &what))).await?;
-            self.wait_until_listed(&topic.name).await?;
+            let listed = self.wait_until_listed(&topic.name);
+            if created {
+                listed.await?;
+            } else if timeout(KNOWN_WITHIN, listed).await.is_err() {
+                let reason = format!("it exists, and the broker does not list it to this user; {}", error::GRANT);
+                return Err(LogError::Refused { what: what.clone(), reason });
+            }
             Ok(created)
         })
         .await
