@@ -36,8 +36,8 @@ use crate::model::TopicPartition;
 /// The replication factor that leaves the choice to the broker (KIP-464, Kafka 2.4).
 const REPLICATION_OF_THE_BROKER: i16 = -1;
 
-/// When a topic that someone else has made is known to all brokers.
-const KNOWN_WITHIN: Duration = Duration::from_secs(3);
+/// When a topic that was just made is known to all brokers.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// A log behind the Kafka protocol.
 pub struct KafkaLog {
@@ -106,14 +106,13 @@ impl Log for KafkaLog {
         let what = format!("creating topic {}", topic.name);
         Cluster::within(self.cluster.options.request_timeout, &what, async {
             let created = self.cluster.again(|| Box::pin(self.create(topic, &what))).await?;
-            let listed = self.wait_until_listed(&topic.name);
-            if created {
-                listed.await?;
-            } else if timeout(KNOWN_WITHIN, listed).await.is_err() {
-                let reason = format!("it exists, and the broker does not list it to this user; {}", error::GRANT);
-                return Err(LogError::Refused { what: what.clone(), reason });
+            match timeout(KNOWN_WITHIN, self.wait_until_listed(&topic.name)).await {
+                Ok(listed) => listed.map(|()| created),
+                Err(_) => {
+                    let reason = format!("it exists, and the broker does not list it to this user; {}", error::GRANT);
+                    Err(LogError::Refused { what: what.clone(), reason })
+                }
             }
-            Ok(created)
         })
         .await
     }
