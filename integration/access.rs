@@ -13,8 +13,8 @@ use crate::{
 };
 
 const USER: &str = "alice";
-/// May not touch topics that begin with [`DENIED_PREFIX`].
-const DENIED_USER: &str = "mallory";
+/// May see the names of topics that begin with [`DENIED_PREFIX`], which [`USER`] may not, and nothing else of them.
+const SEEING_USER: &str = "mallory";
 const DENIED_PREFIX: &str = "denied.";
 
 type Settings = Vec<(&'static str, String)>;
@@ -196,7 +196,11 @@ async fn a_missing_right_is_told_to_who_counts_and_to_who_publishes() {
     place.topic_prefix = denied;
     results::create(&place.log(), &results::topics_of(&place.catalog()), 3).await;
     results::publish(&place.log(), &place.topic_prefix, &events_of_these_days(7, 50, 0)).await;
-    let mut process = start(&place, &sasl("scram-sha-256", DENIED_USER));
+    let mut process = start(&place, &sasl("scram-sha-256", USER));
+    process.says("the broker does not list it to this user").await;
+    assert_eq!(process.terminate().await.code(), Some(0), "{}", process.said());
+
+    let mut process = start(&place, &sasl("scram-sha-256", SEEING_USER));
     process.says("grant it DESCRIBE and READ to count a topic, WRITE to publish").await;
     let topic = format!("{}video.views", place.topic_prefix);
     let event = json!({ "topic": topic, "data": { "type": "video.view", "videoId": "v", "userId": "u" } });
@@ -212,7 +216,7 @@ async fn renewed_files_are_used_without_a_restart() {
     let place = Place::own_topics();
     let folder = &place.folder;
     let file = |name: &str| folder.path().join(name).display().to_string();
-    let put = |name: &str, from: &str| drop(fs::copy(cert(from), file(name)).unwrap());
+    let put = |name: &str, from: &str| fs::write(file(name), fs::read(cert(from)).unwrap()).unwrap();
     put("client.pem", "foreign.pem");
     put("client.key", "foreign.key");
     let mut process = start(

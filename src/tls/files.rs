@@ -3,9 +3,10 @@
 use std::{fs::File, io::Read, path::Path, sync::Arc, time::SystemTime};
 
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, InconsistentKeys, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor, pem, pem::PemObject},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 
 use super::{TlsError, TlsOptions, validity::Validity};
@@ -59,17 +60,16 @@ impl Files {
         };
         let chain = certificates(CERT, &files.cert, cert)?;
         let key = private_key(&files.key, key)?;
-        let config =
-            builder()?.with_root_certificates(store(roots)).with_client_auth_cert(chain, key).map_err(|error| {
-                match error {
-                    rustls::Error::InconsistentKeys(_) => TlsError::Invalid {
-                        what: KEY,
-                        path: files.key.clone(),
-                        reason: format!("it does not belong to the certificate in {}", files.cert.display()),
-                    },
-                    other => TlsError::Invalid { what: KEY, path: files.key.clone(), reason: other.to_string() },
-                }
-            })?;
+        let unusable = |reason: String| TlsError::Invalid { what: KEY, path: files.key.clone(), reason };
+        let key = ring::sign::any_supported_type(&key).map_err(|error| unusable(error.to_string()))?;
+        let identity = CertifiedKey::new(chain, key);
+        // Only this: rustls cannot read the certificates of X.509 version 1 that many a recipe for Kafka makes, and brokers
+        // take these.
+        if let Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) = identity.keys_match() {
+            return Err(unusable(format!("it does not belong to the certificate in {}", files.cert.display())));
+        }
+        let resolver = Arc::new(SingleCertAndKey::from(identity));
+        let config = builder()?.with_root_certificates(store(roots)).with_client_cert_resolver(resolver);
         Ok((config, until))
     }
 

@@ -139,15 +139,17 @@ impl Cluster {
     /// Why no broker lets us in. rskafka joins the reasons of all brokers into one text without their kinds, so that a
     /// refusal looks like a failure that passes: a connection of our own tells them apart.
     async fn why(&self, error: Error, what: &str) -> LogError {
+        let mut why = None;
         if matches!(error, Error::Connection(_) | Error::RetryFailed(_)) {
             for broker in &self.options.brokers {
                 match wire::probe(broker, &self.options.security, &self.options.client_id).await {
+                    Ok(()) => why = None,
                     Err(refused) if !refused.is_retriable() => return refused.into_log_error(what),
-                    _ => {}
+                    Err(passing) => why = Some(passing),
                 }
             }
         }
-        self.explain(error, what, "the cluster")
+        why.map_or_else(|| self.explain(error, what, "the cluster"), |why| why.into_log_error(what))
     }
 
     /// Says what an error means. `what` names the call, `target` the topic or partition alone.

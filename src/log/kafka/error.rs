@@ -11,7 +11,7 @@ use super::{access::AccessError, security::Security};
 use crate::log::LogError;
 
 /// What to do where the broker knows us and does not let us.
-const GRANT: &str = "the broker does not let this user do that: grant it DESCRIBE and READ to count a topic, WRITE to publish, \
+pub(super) const GRANT: &str = "the broker does not let this user do that: grant it DESCRIBE and READ to count a topic, WRITE to publish, \
                      CREATE where topics are made at the start (kafka-acls --add)";
 
 /// What an error of getting in means; `None` where the broker had let us in.

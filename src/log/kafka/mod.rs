@@ -18,11 +18,11 @@ mod rebuild;
 mod security;
 mod wire;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rskafka::client::partition::OffsetAt;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 pub use access::AccessError;
 pub use admin::{
@@ -40,6 +40,9 @@ use self::{
 };
 use super::{At, Block, FetchLimits, FetchPosition, Log, LogError, OutRecord, TopicInfo, TopicSpec};
 use crate::model::{LogIdentity, TopicPartition};
+
+/// When a topic that was just made is known to all brokers.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// A log behind the Kafka protocol.
 pub struct KafkaLog {
@@ -98,8 +101,13 @@ impl Log for KafkaLog {
         let what = format!("creating topic {}", topic.name);
         Cluster::within(self.cluster.options.request_timeout, &what, async {
             let created = self.admin().create_topic(topic, false).await?;
-            self.wait_until_listed(&topic.name).await?;
-            Ok(created)
+            match timeout(KNOWN_WITHIN, self.wait_until_listed(&topic.name)).await {
+                Ok(listed) => listed.map(|()| created),
+                Err(_) => {
+                    let reason = format!("it exists, and the broker does not list it to this user; {}", error::GRANT);
+                    Err(LogError::Refused { what: what.clone(), reason })
+                }
+            }
         })
         .await
     }
