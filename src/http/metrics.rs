@@ -11,6 +11,7 @@ use metrics::{Counter, Histogram};
 
 use crate::{
     catalog::plan::Catalog,
+    runtime::publish::{NotStored, PublishError, Receipt},
     telemetry::metrics::{HTTP_REQUEST_DURATION, HTTP_REQUESTS, PUBLISH_FAILURES, PUBLISHED},
 };
 
@@ -55,9 +56,33 @@ impl HttpMetrics {
         handles
     }
 
-    pub(super) fn published(&self, topic: &str) {
+    /// Counts an event that was sent.
+    pub(super) fn publish_ended(&self, topic: &str, published: &Result<Receipt, PublishError>) {
+        match published {
+            Ok(_) => self.published(topic, 1),
+            Err(error) => self.publish_failed(topic, error.code()),
+        }
+    }
+
+    /// Counts the events of a batch that were sent.
+    pub(super) fn publishes_ended(&self, published: &[Result<Receipt, NotStored>]) {
+        let mut stored: Vec<(&str, u64)> = Vec::new();
+        for result in published {
+            match result {
+                Err(NotStored { topic, error }) => self.publish_failed(topic, error.code()),
+                // Neighbours mostly have one topic.
+                Ok(Receipt { topic, .. }) => match stored.last_mut().filter(|(last, _)| *last == &**topic) {
+                    Some((_, events)) => *events += 1,
+                    None => stored.push((topic, 1)),
+                },
+            }
+        }
+        stored.into_iter().for_each(|(topic, events)| self.published(topic, events));
+    }
+
+    fn published(&self, topic: &str, events: u64) {
         if let Some(counter) = self.published.get(topic) {
-            counter.increment(1);
+            counter.increment(events);
         }
     }
 

@@ -8,7 +8,7 @@ use tower_http::{catch_panic::CatchPanicLayer, decompression::RequestDecompressi
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{AppState, MAX_BODY_BYTES, counters, edge, events, extract, health, results, topics};
+use super::{AppState, MAX_BODY_BYTES, batch, counters, edge, events, extract, health, results, topics};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -44,7 +44,7 @@ async fn document(Extension(OpenApiText(text)): Extension<OpenApiText>) -> impl 
 fn documented() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(events::publish))
-        .routes(routes!(events::publish_batch))
+        .routes(routes!(batch::publish_batch))
         .routes(routes!(counters::get))
         .routes(routes!(counters::query))
         .routes(routes!(results::uniques))

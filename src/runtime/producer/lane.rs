@@ -17,41 +17,77 @@ use crate::{
 };
 
 /// Most records of a batch: more would not make it cheaper, but longer to answer.
-const MAX_BATCH_RECORDS: usize = 10_000;
+pub(super) const MAX_BATCH_RECORDS: usize = 10_000;
 
-/// A record and who waits for it.
-pub(super) struct Queued {
-    pub(super) record: OutRecord,
-    pub(super) size_bytes: usize,
-    pub(super) answer: oneshot::Sender<Result<i64, ProduceError>>,
+/// Records of one call, and who waits for them.
+pub(super) struct Run {
+    records: Vec<OutRecord>,
+    /// One per record, once it is known.
+    answers: Vec<Option<Result<i64, ProduceError>>>,
+    size_bytes: usize,
+    answer: oneshot::Sender<Vec<Result<i64, ProduceError>>>,
     /// Not sent, or not sent again, after this.
-    pub(super) expires_at: Instant,
-    /// The record's share of the buffer, given back with its answer.
-    pub(super) _room: OwnedSemaphorePermit,
+    expires_at: Instant,
+    /// The records' share of the buffer, given back with their answer.
+    _room: OwnedSemaphorePermit,
+}
+
+impl Run {
+    pub(super) fn new(
+        records: Vec<OutRecord>,
+        size_bytes: usize,
+        answer: oneshot::Sender<Vec<Result<i64, ProduceError>>>,
+        expires_at: Instant,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
+        let answers = vec![None; records.len()];
+        Self { records, answers, size_bytes, answer, expires_at, _room: room }
+    }
+
+    /// The records that have no answer yet.
+    fn unanswered(&self) -> impl Iterator<Item = &OutRecord> {
+        self.records.iter().zip(&self.answers).filter(|(_, answer)| answer.is_none()).map(|(record, _)| record)
+    }
+
+    /// Answers if every record has its answer, else gives the run back.
+    fn settle(self) -> Option<Self> {
+        if self.answers.iter().any(Option::is_none) {
+            return Some(self);
+        }
+        // The caller may have stopped waiting.
+        let _ = self.answer.send(self.answers.into_iter().flatten().collect());
+        None
+    }
+
+    fn fail(mut self, error: &ProduceError) {
+        self.answers.fill(Some(Err(error.clone())));
+        self.settle();
+    }
 }
 
 /// What waits for one partition.
 #[derive(Default)]
 pub(super) struct Lane {
-    queue: VecDeque<Queued>,
+    queue: VecDeque<Run>,
     size_bytes: usize,
 }
 
 impl Lane {
-    pub(super) fn push(&mut self, queued: Queued) {
-        self.size_bytes += queued.size_bytes;
-        self.queue.push_back(queued);
+    pub(super) fn push(&mut self, run: Run) {
+        self.size_bytes += run.size_bytes;
+        self.queue.push_back(run);
     }
 
-    /// The next batch: at least one record where there is one.
-    fn take(&mut self, batch_bytes: usize) -> Vec<Queued> {
-        let mut taken_bytes = 0;
-        let mut count = 0;
-        for queued in self.queue.iter().take(MAX_BATCH_RECORDS) {
-            if count > 0 && taken_bytes + queued.size_bytes > batch_bytes {
+    /// The next batch: whole runs, at least one where there is one.
+    fn take(&mut self, batch_bytes: usize) -> Vec<Run> {
+        let (mut taken_bytes, mut records, mut count) = (0, 0, 0);
+        for run in &self.queue {
+            let is_full = taken_bytes + run.size_bytes > batch_bytes || records + run.records.len() > MAX_BATCH_RECORDS;
+            if count > 0 && is_full {
                 break;
             }
-            taken_bytes += queued.size_bytes;
+            taken_bytes += run.size_bytes;
+            records += run.records.len();
             count += 1;
         }
         self.size_bytes -= taken_bytes;
@@ -73,7 +109,7 @@ pub(super) async fn run(shared: Arc<Shared>, partition: TopicPartition) {
     }
 }
 
-async fn next_batch(shared: &Shared, partition: &TopicPartition) -> Option<Vec<Queued>> {
+async fn next_batch(shared: &Shared, partition: &TopicPartition) -> Option<Vec<Run>> {
     let options = &shared.options;
     if !options.linger.is_zero() {
         let waiting_bytes = {
@@ -95,39 +131,45 @@ async fn next_batch(shared: &Shared, partition: &TopicPartition) -> Option<Vec<Q
 }
 
 /// Sends a batch, again where that may help, until every record is answered.
-async fn deliver(shared: &Shared, partition: &TopicPartition, batch: Vec<Queued>) {
+async fn deliver(shared: &Shared, partition: &TopicPartition, batch: Vec<Run>) {
     let mut batch = answer_expired(shared, partition, batch);
     let mut retry = 0;
     while !batch.is_empty() {
-        let records = batch.iter().map(|queued| queued.record.clone()).collect();
-        let answers = shared.log.produce(partition, records).await;
+        let records = batch.iter().flat_map(Run::unanswered).cloned().collect();
+        let mut answers = shared.log.produce(partition, records).await.into_iter();
         let next_try_at = Instant::now() + shared.options.pause_before(retry + 1);
-        let mut again = Vec::new();
-        for (queued, answer) in batch.into_iter().zip(answers) {
-            let try_again = retry < shared.options.retries && next_try_at < queued.expires_at;
-            match answer {
-                Err(error) if error.is_retriable() && try_again => again.push((queued, error)),
-                // The caller may have stopped waiting.
-                answer => drop(queued.answer.send(answer.map_err(ProduceError::from))),
+        let (mut again, mut trouble) = (0_usize, None);
+        for run in &mut batch {
+            let try_again = retry < shared.options.retries && next_try_at < run.expires_at;
+            for slot in run.answers.iter_mut().filter(|slot| slot.is_none()) {
+                match answers.next() {
+                    Some(Err(error)) if error.is_retriable() && try_again => {
+                        again += 1;
+                        trouble.get_or_insert(error);
+                    }
+                    Some(answer) => *slot = Some(answer.map_err(ProduceError::from)),
+                    // A log that answers for fewer records than it was given has not stored the others.
+                    None => *slot = Some(Err(ProduceError::Closed)),
+                }
             }
         }
-        if let Some((_, error)) = again.first() {
+        batch = batch.into_iter().filter_map(Run::settle).collect();
+        if let Some(error) = trouble {
             retry += 1;
-            tracing::warn!(%partition, records = again.len(), retry, %error, "sending again");
+            tracing::warn!(%partition, records = again, retry, %error, "sending again");
             sleep_until(next_try_at).await;
         }
-        batch = again.into_iter().map(|(queued, _)| queued).collect();
     }
 }
 
-/// Answers the records that waited too long behind others, and returns the rest.
-fn answer_expired(shared: &Shared, partition: &TopicPartition, batch: Vec<Queued>) -> Vec<Queued> {
+/// Answers the runs that waited too long behind others, and returns the rest.
+fn answer_expired(shared: &Shared, partition: &TopicPartition, batch: Vec<Run>) -> Vec<Run> {
     let now = Instant::now();
-    let (expired, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|queued| queued.expires_at <= now);
-    for queued in expired {
+    let (expired, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|run| run.expires_at <= now);
+    for run in expired {
         let after_ms = u64::try_from(shared.options.delivery_timeout.as_millis()).unwrap_or(u64::MAX);
         let error = LogError::TimedOut { what: format!("waiting to be sent to {partition}"), after_ms };
-        drop(queued.answer.send(Err(error.into())));
+        run.fail(&error.into());
     }
     rest
 }
