@@ -77,6 +77,9 @@ impl Log for Scripted {
             if value == b"too large" {
                 return Err(LogError::TooLarge { what: "t".to_owned() });
             }
+            if value == b"later" && self.requests.lock().unwrap().len() < 3 {
+                return Err(down());
+            }
             log.push(value);
             Ok(log.len() as i64 - 1)
         };
@@ -129,6 +132,47 @@ async fn keeps_the_order_and_gathers_what_arrives_meanwhile() {
     assert_eq!(offsets, (1..500).collect::<Vec<i64>>());
     assert_eq!(log.texts(&partition()), (0..500).map(|n| n.to_string()).collect::<Vec<_>>());
     assert_eq!(*log.requests.lock().unwrap(), [1, 499], "one in flight, the rest in one batch");
+}
+
+#[tokio::test]
+async fn calls_share_a_request_and_none_waits_for_the_retries_of_another() {
+    let log = Scripted::new(0);
+    let producer = Arc::new(Producer::new(log.clone(), fast()));
+    let send = |texts: &[&str]| {
+        let records: Vec<_> = texts.iter().map(|text| (partition(), record(text))).collect();
+        let producer = Arc::clone(&producer);
+        tokio::spawn(async move { producer.send_all(records).await })
+    };
+    let first = send(&["0"]);
+    until(|| log.requests.lock().unwrap().len() == 1).await;
+    // On the one thread of this test they come in this order, while the first request is under way.
+    let (retried, answered) = (send(&["a", "later", "b"]), send(&["c", "d"]));
+    tokio::task::yield_now().await;
+    log.gate.add_permits(2);
+    assert_eq!(first.await.unwrap(), [Ok(0)]);
+    // The retry waits at the gate: what shared its first request must not.
+    assert_eq!(answered.await.unwrap(), [Ok(3), Ok(4)]);
+    until(|| log.requests.lock().unwrap().len() == 3).await;
+    assert!(!retried.is_finished());
+    log.gate.add_permits(1);
+    assert_eq!(retried.await.unwrap(), [Ok(1), Ok(5), Ok(2)]);
+    assert_eq!(*log.requests.lock().unwrap(), [1, 5, 1]);
+}
+
+#[tokio::test]
+async fn a_call_of_many_partitions_is_answered_in_its_own_order() {
+    let log = Scripted::new(OPEN);
+    let size_bytes = record("000").size_bytes();
+    let producer = Producer::new(log.clone(), ProducerOptions { batch_bytes: 7 * size_bytes, ..fast() });
+    let of = |n: usize| TopicPartition::new("t", (n % 3) as i32);
+    let records = (0..100).map(|n| (of(n), record(&format!("{n:03}")))).collect();
+    let answers = producer.send_all(records).await;
+    assert_eq!(answers, (0..100).map(|n| Ok(n / 3)).collect::<Vec<_>>());
+    for number in 0..3 {
+        let expected: Vec<String> = (number..100).step_by(3).map(|n| format!("{n:03}")).collect();
+        assert_eq!(log.texts(&of(number)), expected);
+    }
+    assert!(log.requests.lock().unwrap().iter().all(|records| *records <= 7), "no batch is larger than it may be");
 }
 
 #[tokio::test]

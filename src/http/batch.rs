@@ -136,6 +136,8 @@ pub(super) async fn publish_batch(
     let mut reading = Reading { state: &state, batch: state.parts().publisher.batch(), refused: Vec::new(), events: 0 };
     reading.read(&payload, params.topic.as_deref())?;
     let Reading { batch, refused, .. } = reading;
+    // Its events are copied into records by now, which wait for the broker within the producer's cap.
+    drop(payload);
     let published = batch.publish().await;
     state.0.metrics.publishes_ended(&published);
     answer(&in_order(published, refused))

@@ -7,6 +7,7 @@ use std::{
 };
 
 use axum::http::{Method, StatusCode};
+use hashbrown::Equivalent;
 use metrics::{Counter, Histogram};
 
 use crate::{
@@ -18,11 +19,31 @@ use crate::{
 /// Most kept handles; what goes beyond it is looked up each time. Routes, methods and statuses are few.
 const MAX_HANDLES: usize = 1_024;
 
-type Answered = (Box<str>, Method, StatusCode);
+/// What requests are counted by.
+#[derive(PartialEq, Eq, Hash)]
+struct Answered {
+    route: Box<str>,
+    method: Method,
+    status: StatusCode,
+}
+
+/// The same, borrowed: asking takes no memory.
+#[derive(Clone, Copy, Hash)]
+struct Asked<'a> {
+    route: &'a str,
+    method: &'a Method,
+    status: StatusCode,
+}
+
+impl Equivalent<Answered> for Asked<'_> {
+    fn equivalent(&self, known: &Answered) -> bool {
+        *self.route == *known.route && *self.method == known.method && self.status == known.status
+    }
+}
 
 /// Counts requests and published events.
 pub(super) struct HttpMetrics {
-    answered: RwLock<HashMap<Answered, (Counter, Histogram)>>,
+    answered: RwLock<hashbrown::HashMap<Answered, (Counter, Histogram)>>,
     published: HashMap<Arc<str>, Counter>,
 }
 
@@ -35,23 +56,23 @@ impl HttpMetrics {
     /// Counts an answered request. `route` is the template of the path, never the path itself.
     pub(super) fn answered(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
         // Other methods are made up by the caller and would be labels without end: they all count as one.
-        let method = if is_standard(method) { method.clone() } else { Method::TRACE };
-        let wanted = (Box::from(route), method, status);
-        let known = self.answered.read().unwrap_or_else(PoisonError::into_inner).get(&wanted).cloned();
-        let (requests, duration) = known.unwrap_or_else(|| self.handles(wanted));
+        let method = if is_standard(method) { method } else { &Method::TRACE };
+        let asked = Asked { route, method, status };
+        let known = self.answered.read().unwrap_or_else(PoisonError::into_inner).get(&asked).cloned();
+        let (requests, duration) = known.unwrap_or_else(|| self.handles(asked));
         requests.increment(1);
         duration.record(took.as_secs_f64());
     }
 
-    fn handles(&self, answered: Answered) -> (Counter, Histogram) {
-        let (route, method, status) = &answered;
+    fn handles(&self, asked: Asked<'_>) -> (Counter, Histogram) {
+        let Asked { route, method, status } = asked;
         let handles = (
             HTTP_REQUESTS.counter(&[route, method.as_str(), status.as_str()]),
             HTTP_REQUEST_DURATION.histogram(&[route]),
         );
         let mut known = self.answered.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() < MAX_HANDLES {
-            known.insert(answered, handles.clone());
+            known.insert(Answered { route: route.into(), method: method.clone(), status }, handles.clone());
         }
         handles
     }

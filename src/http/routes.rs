@@ -62,17 +62,15 @@ fn probe_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(health::livez)).routes(routes!(health::readyz)).routes(routes!(health::metrics))
 }
 
-/// Around the routes, the innermost layer first.
+/// Around the routes, the outermost layer first. All in one call: each further one would box every request once more.
 fn finish(routes: Router<AppState>, state: AppState) -> Router {
-    let mut routes = routes
-        .fallback(extract::not_found)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(RequestDecompressionLayer::new());
-    if let Some(cors) = edge::cors(state.parts().cors_origin.as_deref()) {
-        routes = routes.layer(cors);
+    let routes = routes.fallback(extract::not_found);
+    let edge = from_fn_with_state(state.clone(), edge::edge);
+    let panics = CatchPanicLayer::custom(edge::panicked);
+    let body = (RequestDecompressionLayer::new(), DefaultBodyLimit::max(MAX_BODY_BYTES));
+    match edge::cors(state.parts().cors_origin.as_deref()) {
+        Some(cors) => routes.layer((edge, panics, cors, body)),
+        None => routes.layer((edge, panics, body)),
     }
-    routes
-        .layer(CatchPanicLayer::custom(edge::panicked))
-        .layer(from_fn_with_state(state.clone(), edge::edge))
-        .with_state(state)
+    .with_state(state)
 }

@@ -3,19 +3,22 @@
 //! A request is checked against the catalogue before anything is sent, so that what the counting side would make a dead
 //! letter for want of a type or field is refused here, where its sender can mend it.
 
+mod batch;
 mod error;
 mod fields;
+mod ids;
 mod shape;
 
 use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
-use futures::future::join_all;
 use serde_json::value::RawValue;
 
+pub use batch::{Batch, NotStored};
 pub(crate) use error::nearest;
 pub use error::{PublishError, SendError};
 use fields::Fields;
+use ids::Ids;
 
 use crate::{
     catalog::plan::{Catalog, EventType, Priority, Shape, Topic},
@@ -94,7 +97,7 @@ impl Publisher {
     /// # Errors
     /// What is wrong with the event, or why the broker does not have it.
     pub async fn publish(&self, topic: &str, draft: &Draft<'_>) -> Result<Receipt, PublishError> {
-        let Prepared { topic, event_id, record } = self.prepare(topic, draft)?;
+        let Prepared { topic, event_id, record } = self.prepare(topic, draft, &mut Ids::new())?;
         let size_bytes = record.size_bytes();
         match self.sender.send(&topic, record).await {
             Ok((partition, offset)) => Ok(Receipt { event_id, topic, partition, offset }),
@@ -104,10 +107,10 @@ impl Publisher {
 
     /// A batch to add events to.
     pub fn batch(&self) -> Batch<'_> {
-        Batch { publisher: self, events: 0, groups: Vec::new() }
+        Batch::new(self)
     }
 
-    fn prepare(&self, topic: &str, draft: &Draft<'_>) -> Result<Prepared, PublishError> {
+    fn prepare(&self, topic: &str, draft: &Draft<'_>, ids: &mut Ids) -> Result<Prepared, PublishError> {
         let topic = self.catalog.topic(topic).ok_or_else(|| PublishError::unknown_topic(&self.catalog, topic))?;
         let fields = Fields::parse(draft.data)?;
         let event_type = event_type(topic, &fields, draft.event_type.as_deref())?;
@@ -118,89 +121,11 @@ impl Publisher {
             Some(key) => Some(key.as_bytes().to_vec()),
             None => partition_key(topic, &fields, draft),
         };
-        let event_id = event_id(topic, &fields, draft)?;
+        let event_id = event_id(topic, &fields, draft, ids)?;
         let event = shape::Event { event_type, fields: &fields, draft, priority, event_id: &event_id };
         let (value, headers) = shape::write(topic, &event);
         let record = OutRecord { key, value: Some(value), headers, timestamp_ms: None };
         Ok(Prepared { topic: topic.name.clone(), event_id, record })
-    }
-}
-
-/// Checked events that are published together.
-pub struct Batch<'p> {
-    publisher: &'p Publisher,
-    events: usize,
-    groups: Vec<Group>,
-}
-
-/// A batch's events of one topic.
-struct Group {
-    topic: Arc<str>,
-    /// Place in the batch, id and size of each.
-    places: Vec<(usize, String, usize)>,
-    records: Vec<OutRecord>,
-}
-
-/// An event that was checked, sent, and not stored as far as we know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotStored {
-    /// Its topic.
-    pub topic: Arc<str>,
-    /// Why.
-    pub error: PublishError,
-}
-
-impl Batch<'_> {
-    /// Checks an event and takes it in.
-    ///
-    /// # Errors
-    /// What is wrong with the event: it is left out.
-    pub fn add(&mut self, topic: &str, draft: &Draft<'_>) -> Result<(), PublishError> {
-        let Prepared { topic, event_id, record } = self.publisher.prepare(topic, draft)?;
-        let place = self.events;
-        self.events += 1;
-        let group = self.group(topic);
-        group.places.push((place, event_id, record.size_bytes()));
-        group.records.push(record);
-        Ok(())
-    }
-
-    /// The topic's group. A batch has few topics, mostly one.
-    fn group(&mut self, topic: Arc<str>) -> &mut Group {
-        let known = self.groups.iter().position(|group| group.topic == topic);
-        let place = known.unwrap_or_else(|| {
-            self.groups.push(Group { topic, places: Vec::new(), records: Vec::new() });
-            self.groups.len() - 1
-        });
-        &mut self.groups[place]
-    }
-
-    /// Sends all and waits until the broker has them. One result per event that was taken in, in order.
-    pub async fn publish(self) -> Vec<Result<Receipt, NotStored>> {
-        let Self { publisher, events, groups } = self;
-        let sending = groups.into_iter().map(|Group { topic, places, records }| async move {
-            let answers = publisher.sender.send_all(&topic, records).await;
-            (topic, places, answers)
-        });
-        let mut results: Vec<Option<Result<Receipt, NotStored>>> = vec![None; events];
-        for (topic, places, answers) in join_all(sending).await {
-            let mut answers = answers.into_iter();
-            for (place, event_id, size_bytes) in places {
-                let topic = topic.clone();
-                results[place] = Some(match answers.next() {
-                    Some(Ok((partition, offset))) => Ok(Receipt { event_id, topic, partition, offset }),
-                    Some(Err(error)) => {
-                        Err(NotStored { error: PublishError::from_send(&topic, size_bytes, error), topic })
-                    }
-                    // A sender that answers for fewer records than it was given has not stored the others.
-                    None => {
-                        let error = PublishError::Unavailable("the record was not answered for".to_owned());
-                        Err(NotStored { topic, error })
-                    }
-                });
-            }
-        }
-        results.into_iter().flatten().collect()
     }
 }
 
@@ -230,7 +155,7 @@ fn event_type<'t>(topic: &'t Topic, fields: &Fields<'_>, named: Option<&str>) ->
 }
 
 /// The id that was given, else a new one. A bare event may have its own in its data.
-fn event_id(topic: &Topic, fields: &Fields<'_>, draft: &Draft<'_>) -> Result<String, PublishError> {
+fn event_id(topic: &Topic, fields: &Fields<'_>, draft: &Draft<'_>, ids: &mut Ids) -> Result<String, PublishError> {
     let own = if topic.publish_shape == Shape::Bare { fields.scalar("id") } else { None };
     match (&draft.event_id, own) {
         (Some(given), Some(own)) if *given != own => Err(PublishError::Invalid(format!(
@@ -238,7 +163,7 @@ fn event_id(topic: &Topic, fields: &Fields<'_>, draft: &Draft<'_>) -> Result<Str
         ))),
         (Some(given), _) => Ok(given.clone().into_owned()),
         (None, Some(own)) => Ok(own.into_owned()),
-        (None, None) => Ok(uuid::Uuid::now_v7().to_string()),
+        (None, None) => Ok(ids.next().to_string()),
     }
 }
 
