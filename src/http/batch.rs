@@ -20,7 +20,6 @@ use crate::runtime::publish::{Batch, Draft, NotStored, Receipt};
 
 /// About how long an event's part of the answer is: room that is taken at once.
 const RESULT_BYTES: usize = 160;
-const JSON: &str = "application/json";
 
 /// An event of a batch.
 #[derive(Deserialize, ToSchema)]
@@ -266,7 +265,7 @@ fn answer(answers: &[Answered]) -> Result<Response, Problem> {
     let mut body = Vec::with_capacity((total + 1) * RESULT_BYTES);
     // Plain values: writing them to memory cannot fail.
     let _ = serde_json::to_writer(&mut body, &BatchPublished { success: published == total, message, results });
-    let mut response = (status, [(header::CONTENT_TYPE, JSON)], body).into_response();
+    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
     if answers.iter().any(is_unavailable) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
     }
