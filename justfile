@@ -36,6 +36,11 @@ bench *ARGS:
     cargo build --release --locked
     integration/services run bash -c 'KAFKA_BROKERS="$STREAMGAUGE_TEST_KAFKA" REDIS_URL="$STREAMGAUGE_TEST_REDIS_URL" exec target/release/streamgauge bench "$@"' bench {{ARGS}}
 
+# Measure publishing over HTTP with the embedded log and store (needs wrk and hey); its first lines say what can be set
+bench-publish *ARGS:
+    cargo build --release --locked
+    benches/publish {{ARGS}}
+
 # The fully static binary: target/x86_64-unknown-linux-musl/release/streamgauge
 musl:
     deploy/musl {{musl_target}}

@@ -142,6 +142,45 @@ async fn keeps_the_order_and_gathers_what_arrives_meanwhile() {
 }
 
 #[tokio::test]
+async fn calls_share_a_request_and_each_gets_its_own_answers() {
+    let log = Scripted::new(0);
+    let producer = Arc::new(Producer::new(log.clone(), fast()));
+    let send = |texts: &[&str]| {
+        let records: Vec<_> = texts.iter().map(|text| (partition(), record(text))).collect();
+        let producer = Arc::clone(&producer);
+        tokio::spawn(async move { producer.send_all(records).await })
+    };
+    let first = send(&["0"]);
+    until(|| log.requests.lock().unwrap().len() == 1).await;
+    // On the one thread of this test they come in this order, while the first request is under way.
+    let (large, small) = (send(&["a", "too large", "b"]), send(&["c", "d"]));
+    tokio::task::yield_now().await;
+    log.gate.add_permits(2);
+    assert_eq!(first.await.unwrap(), [Ok(0)]);
+    let answers = large.await.unwrap();
+    assert_eq!((&answers[0], &answers[2]), (&Ok(1), &Ok(2)));
+    assert!(matches!(answers[1], Err(ProduceError::Log(LogError::TooLarge { .. }))));
+    assert_eq!(small.await.unwrap(), [Ok(3), Ok(4)]);
+    assert_eq!(*log.requests.lock().unwrap(), [1, 5]);
+}
+
+#[tokio::test]
+async fn a_call_of_many_partitions_is_answered_in_its_own_order() {
+    let log = Scripted::new(OPEN);
+    let size_bytes = record("000").size_bytes();
+    let producer = Producer::new(log.clone(), ProducerOptions { batch_bytes: 7 * size_bytes, ..fast() });
+    let of = |n: usize| TopicPartition::new("t", (n % 3) as i32);
+    let records = (0..100).map(|n| (of(n), record(&format!("{n:03}")))).collect();
+    let answers = producer.send_all(records).await;
+    assert_eq!(answers, (0..100).map(|n| Ok(n / 3)).collect::<Vec<_>>());
+    for number in 0..3 {
+        let expected: Vec<String> = (number..100).step_by(3).map(|n| format!("{n:03}")).collect();
+        assert_eq!(log.texts(&of(number)), expected);
+    }
+    assert!(log.requests.lock().unwrap().iter().all(|records| *records <= 7), "no batch is larger than it may be");
+}
+
+#[tokio::test]
 async fn answers_what_cannot_be_sent_and_leaves_trying_again_to_the_log() {
     let log = Scripted::new(OPEN);
     let producer = Producer::new(log.clone(), fast());

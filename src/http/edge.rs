@@ -24,9 +24,9 @@ pub(super) async fn edge(
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = within_limits(&state, &path, request, next).await;
-    let response = as_problem(response, &path).await;
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let response = within_limits(&state, uri.path(), request, next).await;
+    let response = as_problem(response, uri.path()).await;
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     state.0.metrics.answered(route, &method, response.status(), started.elapsed());
     response

@@ -7,21 +7,43 @@ use std::{
 };
 
 use axum::http::{Method, StatusCode};
+use hashbrown::Equivalent;
 use metrics::{Counter, Histogram};
 
 use crate::{
     catalog::plan::Catalog,
+    runtime::publish::{NotStored, PublishError, Receipt},
     telemetry::metrics::{HTTP_REQUEST_DURATION, HTTP_REQUESTS, PUBLISH_FAILURES, PUBLISHED},
 };
 
 /// Most kept handles; what goes beyond it is looked up each time. Routes, methods and statuses are few.
 const MAX_HANDLES: usize = 1_024;
 
-type Answered = (Box<str>, Method, StatusCode);
+/// What requests are counted by.
+#[derive(PartialEq, Eq, Hash)]
+struct Answered {
+    route: Box<str>,
+    method: Method,
+    status: StatusCode,
+}
+
+/// The same, borrowed: asking takes no memory.
+#[derive(Clone, Copy, Hash)]
+struct Asked<'a> {
+    route: &'a str,
+    method: &'a Method,
+    status: StatusCode,
+}
+
+impl Equivalent<Answered> for Asked<'_> {
+    fn equivalent(&self, known: &Answered) -> bool {
+        *self.route == *known.route && *self.method == known.method && self.status == known.status
+    }
+}
 
 /// Counts requests and published events.
 pub(super) struct HttpMetrics {
-    answered: RwLock<HashMap<Answered, (Counter, Histogram)>>,
+    answered: RwLock<hashbrown::HashMap<Answered, (Counter, Histogram)>>,
     published: HashMap<Arc<str>, Counter>,
 }
 
@@ -34,30 +56,54 @@ impl HttpMetrics {
     /// Counts an answered request. `route` is the template of the path, never the path itself.
     pub(super) fn answered(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
         // Other methods are made up by the caller and would be labels without end: they all count as one.
-        let method = if is_standard(method) { method.clone() } else { Method::TRACE };
-        let wanted = (Box::from(route), method, status);
-        let known = self.answered.read().unwrap_or_else(PoisonError::into_inner).get(&wanted).cloned();
-        let (requests, duration) = known.unwrap_or_else(|| self.handles(wanted));
+        let method = if is_standard(method) { method } else { &Method::TRACE };
+        let asked = Asked { route, method, status };
+        let known = self.answered.read().unwrap_or_else(PoisonError::into_inner).get(&asked).cloned();
+        let (requests, duration) = known.unwrap_or_else(|| self.handles(asked));
         requests.increment(1);
         duration.record(took.as_secs_f64());
     }
 
-    fn handles(&self, answered: Answered) -> (Counter, Histogram) {
-        let (route, method, status) = &answered;
+    fn handles(&self, asked: Asked<'_>) -> (Counter, Histogram) {
+        let Asked { route, method, status } = asked;
         let handles = (
             HTTP_REQUESTS.counter(&[route, method.as_str(), status.as_str()]),
             HTTP_REQUEST_DURATION.histogram(&[route]),
         );
         let mut known = self.answered.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() < MAX_HANDLES {
-            known.insert(answered, handles.clone());
+            known.insert(Answered { route: route.into(), method: method.clone(), status }, handles.clone());
         }
         handles
     }
 
-    pub(super) fn published(&self, topic: &str) {
+    /// Counts an event that was sent.
+    pub(super) fn publish_ended(&self, topic: &str, published: &Result<Receipt, PublishError>) {
+        match published {
+            Ok(_) => self.published(topic, 1),
+            Err(error) => self.publish_failed(topic, error.code()),
+        }
+    }
+
+    /// Counts the events of a batch that were sent.
+    pub(super) fn publishes_ended(&self, published: &[Result<Receipt, NotStored>]) {
+        let mut stored: Vec<(&str, u64)> = Vec::new();
+        for result in published {
+            match result {
+                Err(NotStored { topic, error }) => self.publish_failed(topic, error.code()),
+                // Neighbours mostly have one topic.
+                Ok(Receipt { topic, .. }) => match stored.last_mut().filter(|(last, _)| *last == &**topic) {
+                    Some((_, events)) => *events += 1,
+                    None => stored.push((topic, 1)),
+                },
+            }
+        }
+        stored.into_iter().for_each(|(topic, events)| self.published(topic, events));
+    }
+
+    fn published(&self, topic: &str, events: u64) {
         if let Some(counter) = self.published.get(topic) {
-            counter.increment(1);
+            counter.increment(events);
         }
     }
 

@@ -3,6 +3,7 @@
 //! A request passes the edge (metrics, a cap on requests in flight, a deadline, problem answers), then CORS, gzip and the
 //! body's limit, then its handler. Handlers only translate: what is done lives in [`crate::runtime`].
 
+mod batch;
 mod counters;
 mod edge;
 mod events;

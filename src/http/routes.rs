@@ -8,7 +8,7 @@ use tower_http::{catch_panic::CatchPanicLayer, decompression::RequestDecompressi
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{AppState, MAX_BODY_BYTES, counters, edge, events, extract, health, results, topics};
+use super::{AppState, MAX_BODY_BYTES, batch, counters, edge, events, extract, health, results, topics};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -44,7 +44,7 @@ async fn document(Extension(OpenApiText(text)): Extension<OpenApiText>) -> impl 
 fn documented() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(events::publish))
-        .routes(routes!(events::publish_batch))
+        .routes(routes!(batch::publish_batch))
         .routes(routes!(counters::get))
         .routes(routes!(counters::query))
         .routes(routes!(results::uniques))
@@ -62,17 +62,15 @@ fn probe_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(health::livez)).routes(routes!(health::readyz)).routes(routes!(health::metrics))
 }
 
-/// Around the routes, the innermost layer first.
+/// Around the routes, the outermost layer first. All in one call: each further one would box every request once more.
 fn finish(routes: Router<AppState>, state: AppState) -> Router {
-    let mut routes = routes
-        .fallback(extract::not_found)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(RequestDecompressionLayer::new());
-    if let Some(cors) = edge::cors(state.parts().cors_origin.as_deref()) {
-        routes = routes.layer(cors);
+    let routes = routes.fallback(extract::not_found);
+    let edge = from_fn_with_state(state.clone(), edge::edge);
+    let panics = CatchPanicLayer::custom(edge::panicked);
+    let body = (RequestDecompressionLayer::new(), DefaultBodyLimit::max(MAX_BODY_BYTES));
+    match edge::cors(state.parts().cors_origin.as_deref()) {
+        Some(cors) => routes.layer((edge, panics, cors, body)),
+        None => routes.layer((edge, panics, body)),
     }
-    routes
-        .layer(CatchPanicLayer::custom(edge::panicked))
-        .layer(from_fn_with_state(state.clone(), edge::edge))
-        .with_state(state)
+    .with_state(state)
 }

@@ -77,29 +77,45 @@ impl Routing {
     /// # Errors
     /// Where the topic does not exist, or the topics have never been read and the broker cannot be asked.
     pub async fn partition_for(&self, topic: &str, key: Option<&[u8]>) -> Result<TopicPartition, RoutingError> {
+        self.table_with(topic).await?.choose(topic, key).ok_or_else(|| unknown(topic))
+    }
+
+    /// The partitions for records of one topic with these keys, in order.
+    ///
+    /// # Errors
+    /// As [`Routing::partition_for`].
+    pub async fn partitions_for<'k>(
+        &self,
+        topic: &str,
+        keys: impl Iterator<Item = Option<&'k [u8]>>,
+    ) -> Result<Vec<TopicPartition>, RoutingError> {
+        let table = self.table_with(topic).await?;
+        let (name, route) = table.topics.get_key_value(topic).ok_or_else(|| unknown(topic))?;
+        Ok(keys.map(|key| TopicPartition::new(Arc::clone(name), route.choose(key))).collect())
+    }
+
+    /// The topics, this one among them.
+    async fn table_with(&self, topic: &str) -> Result<Arc<Table>, RoutingError> {
         let table = self.table();
         let within = |at: Option<Instant>, age: Duration| at.is_some_and(|at| at.elapsed() < age);
-        match table.choose(topic, key) {
-            Some(partition) if within(table.asked_at, TOPICS_REFRESH) => Ok(partition),
+        match table.topics.contains_key(topic) {
+            true if within(table.asked_at, TOPICS_REFRESH) => return Ok(table),
             // Old: one caller reads it again while the others go on with what is known.
-            Some(partition) => match self.reading.try_lock() {
-                Err(_) => Ok(partition),
-                Ok(_reading) => {
-                    // A broker that is gone now still has the topic; producing will tell.
-                    let _ = self.read().await;
-                    self.table().choose(topic, key).ok_or_else(|| unknown(topic))
-                }
+            true => match self.reading.try_lock() {
+                Err(_) => return Ok(table),
+                // A broker that is gone now still has the topic; producing will tell.
+                Ok(_reading) => drop(self.read().await),
             },
-            None if within(table.read_at, UNKNOWN_REFRESH) => Err(unknown(topic)),
-            None => {
+            false if within(table.read_at, UNKNOWN_REFRESH) => return Err(unknown(topic)),
+            false => {
                 let _reading = self.reading.lock().await;
                 if self.table().read_at == table.read_at {
                     let unavailable = |source| RoutingError::Unavailable { topic: topic.to_owned(), source };
                     self.read().await.map_err(unavailable)?;
                 }
-                self.table().choose(topic, key).ok_or_else(|| unknown(topic))
             }
         }
+        Ok(self.table())
     }
 
     /// The partition `preferred` where the topic has it, else the one for the key.
@@ -155,18 +171,21 @@ impl Routing {
 impl Table {
     fn choose(&self, topic: &str, key: Option<&[u8]>) -> Option<TopicPartition> {
         let (name, route) = self.topics.get_key_value(topic)?;
-        let partition = match key {
-            Some(key) => partition_for_key(key, route.partitions),
-            None => {
-                let turn = route.turn.fetch_add(1, Ordering::Relaxed) / STICKY_RECORDS;
-                i32::try_from(turn).unwrap_or(0).checked_rem(route.partitions).unwrap_or(0)
-            }
-        };
-        Some(TopicPartition::new(Arc::clone(name), partition))
+        Some(TopicPartition::new(Arc::clone(name), route.choose(key)))
     }
 }
 
 impl Route {
+    fn choose(&self, key: Option<&[u8]>) -> i32 {
+        match key {
+            Some(key) => partition_for_key(key, self.partitions),
+            None => {
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed) / STICKY_RECORDS;
+                i32::try_from(turn).unwrap_or(0).checked_rem(self.partitions).unwrap_or(0)
+            }
+        }
+    }
+
     fn again(&self) -> Self {
         Self { partitions: self.partitions, turn: AtomicU32::new(self.turn.load(Ordering::Relaxed)) }
     }

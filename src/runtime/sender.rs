@@ -9,10 +9,7 @@ use super::{
     publish::{SendError, Sender},
     routing::{Routing, RoutingError},
 };
-use crate::{
-    log::{LogError, OutRecord},
-    model::TopicPartition,
-};
+use crate::log::{LogError, OutRecord};
 
 /// Sends through the producer to the partition that the key chooses.
 pub struct LogSender {
@@ -23,13 +20,6 @@ pub struct LogSender {
 }
 
 impl LogSender {
-    async fn partition(&self, topic: &str, record: &OutRecord) -> Result<TopicPartition, SendError> {
-        self.routing.partition_for(topic, record.key.as_deref()).await.map_err(|error| match error {
-            RoutingError::UnknownTopic { .. } => SendError::UnknownTopic,
-            error @ RoutingError::Unavailable { .. } => SendError::Unavailable(error.to_string()),
-        })
-    }
-
     fn sent(&self, error: ProduceError) -> SendError {
         match error {
             ProduceError::Full { .. } => SendError::Full,
@@ -47,37 +37,31 @@ impl LogSender {
     }
 }
 
+fn not_routed(error: RoutingError) -> SendError {
+    match error {
+        RoutingError::UnknownTopic { .. } => SendError::UnknownTopic,
+        error @ RoutingError::Unavailable { .. } => SendError::Unavailable(error.to_string()),
+    }
+}
+
 #[async_trait]
 impl Sender for LogSender {
     async fn send(&self, topic: &str, record: OutRecord) -> Result<(i32, i64), SendError> {
-        let partition = self.partition(topic, &record).await?;
+        let partition = self.routing.partition_for(topic, record.key.as_deref()).await.map_err(not_routed)?;
         let number = partition.partition;
         let offset = self.producer.send(partition, record).await.map_err(|error| self.sent(error))?;
         Ok((number, offset))
     }
 
     async fn send_all(&self, topic: &str, records: Vec<OutRecord>) -> Vec<Result<(i32, i64), SendError>> {
-        let mut results = Vec::with_capacity(records.len());
-        let mut addressed = Vec::with_capacity(records.len());
-        for record in records {
-            match self.partition(topic, &record).await {
-                Ok(partition) => {
-                    results.push(Ok((partition.partition, 0)));
-                    addressed.push((partition, record));
-                }
-                Err(error) => results.push(Err(error)),
-            }
-        }
-        let mut sent = self.producer.send_all(addressed).await.into_iter();
-        for result in results.iter_mut() {
-            if let Ok((_, offset)) = result {
-                match sent.next() {
-                    Some(Ok(given)) => *offset = given,
-                    Some(Err(error)) => *result = Err(self.sent(error)),
-                    None => *result = Err(SendError::Unavailable("no answer for this record".to_owned())),
-                }
-            }
-        }
-        results
+        let keys = records.iter().map(|record| record.key.as_deref());
+        let partitions = match self.routing.partitions_for(topic, keys).await {
+            Ok(partitions) => partitions,
+            Err(error) => return vec![Err(not_routed(error)); records.len()],
+        };
+        let numbers: Vec<i32> = partitions.iter().map(|partition| partition.partition).collect();
+        let sent = self.producer.send_all(partitions.into_iter().zip(records).collect()).await;
+        let placed = numbers.into_iter().zip(sent);
+        placed.map(|(number, sent)| Ok((number, sent.map_err(|error| self.sent(error))?))).collect()
     }
 }

@@ -183,3 +183,71 @@ async fn a_batch_tells_of_each_event() {
     let (status, _) = app.post(BATCH, &json!({"topic": "no", "events": [{"data": {}}]})).await;
     assert_eq!(status, 207);
 }
+
+#[tokio::test]
+async fn each_line_is_answered_in_its_place() {
+    let app = App::start().await;
+    let path = format!("{BATCH}?topic=plain");
+    let send = async |lines: Vec<u8>| {
+        let request = app.request("POST", &path).header("content-type", "application/x-ndjson").body(lines);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    // What each line is answered: its eventId where it is stored, else words of the reason.
+    let table: &[(&[u8], u64, &str)] = &[
+        (b"{broken", 400, "the event: key must be a string at line 1 column 2"),
+        (br#"{"eventId":"a","data":{}}"#, 200, "a"),
+        (br#"{"eventId":"b","topic":"pl\u0061in","key":"k\"1","data":{"n":1}}"#, 200, "b"),
+        (b"{\"eventId\":\"\xff\",\"data\":{}}", 400, "invalid unicode"),
+        (br#"{"topic":"nowhere","data":{}}"#, 404, "nowhere"),
+        (b"  {\"eventId\":\"\xc3\xa9\\n\",\"data\":{\"\xc3\xa9\":\"\xf0\x9f\x98\x80\"}}\t\r", 200, "\u{e9}\n"),
+        (br#"{"data":{}} {}"#, 400, "trailing characters"),
+        (br#"{"eventId":"c","data":{}}"#, 200, "c"),
+        (b"\xff", 400, "the event"),
+    ];
+    // Also without the lines that are not UTF-8: the body is read in another way then.
+    for is_utf8 in [false, true] {
+        let rows: Vec<_> = table.iter().filter(|(line, ..)| !is_utf8 || std::str::from_utf8(line).is_ok()).collect();
+        let body = rows.iter().map(|(line, ..)| *line).collect::<Vec<_>>().join(&b"\n\n \r\n"[..]);
+        let (status, answer) = send(body).await;
+        assert_eq!((status, answer["results"].as_array().unwrap().len()), (207, rows.len()), "{answer}");
+        let stored = rows.iter().filter(|(_, status, _)| *status == 200).count();
+        assert_eq!(answer["message"], format!("Batch published in part ({stored} of {} events)", rows.len()));
+        for ((line, status, words), result) in rows.iter().zip(answer["results"].as_array().unwrap()) {
+            let line = String::from_utf8_lossy(line);
+            assert_eq!((&result["status"], &result["success"]), (&json!(status), &json!(*status == 200)), "{line}");
+            match *status {
+                200 => assert_eq!(result["eventId"], *words, "{line}"),
+                _ => assert!(result["error"]["detail"].as_str().unwrap().contains(words), "{line}: {result}"),
+            }
+        }
+    }
+    let sent = app.sent();
+    assert_eq!(sent[1].key().as_deref(), Some("k\"1"));
+    assert_eq!(sent[2].value(), json!({"id": "\u{e9}\n", "\u{e9}": "\u{1f600}"}));
+    assert_eq!(send(b" \n\r\n".to_vec()).await.0, 400, "blank lines are no events");
+    let (status, answer) = send(br#"{"eventId":"last","data":{}}"#.to_vec()).await;
+    assert_eq!((status, &answer["results"][0]["eventId"]), (200, &json!("last")), "a last line needs no end");
+    let lines = |events: usize| b"{\"data\":{}}\n".repeat(events);
+    assert_eq!(send(lines(streamgauge::http::MAX_BATCH_EVENTS)).await.0, 200);
+    let before = app.sent().len();
+    assert_eq!(send(lines(streamgauge::http::MAX_BATCH_EVENTS + 1)).await.0, 413);
+    assert_eq!(app.sent().len(), before, "nothing of a batch that is too large is sent");
+}
+
+#[tokio::test]
+async fn ids_that_are_given_by_the_service_are_new_for_each_event() {
+    let app = App::start().await;
+    let events = vec![json!({"data": {}}); 300];
+    let mut ids = std::collections::HashSet::new();
+    for _ in 0..3 {
+        let (_, answer) = app.post(BATCH, &json!({"topic": "plain", "events": events})).await;
+        for result in answer["results"].as_array().unwrap() {
+            let id = uuid::Uuid::parse_str(result["eventId"].as_str().unwrap()).unwrap();
+            assert_eq!(id.get_version_num(), 7);
+            assert!(ids.insert(id), "{id} was given twice");
+        }
+    }
+    let headers: Vec<String> = app.sent().iter().map(|sent| sent.header("event-id")).collect();
+    assert!(headers.iter().all(|id| ids.contains(&uuid::Uuid::parse_str(id).unwrap())));
+}

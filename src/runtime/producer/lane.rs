@@ -18,46 +18,48 @@ use crate::{
 };
 
 /// Most records of a batch: more would not make it cheaper, but longer to answer.
-const MAX_BATCH_RECORDS: usize = 10_000;
+pub(super) const MAX_BATCH_RECORDS: usize = 10_000;
 
-/// A record and who waits for it.
-pub(super) struct Queued {
-    pub(super) record: OutRecord,
+/// Records of one call, and who waits for them.
+pub(super) struct Run {
+    pub(super) records: Vec<OutRecord>,
     pub(super) size_bytes: usize,
-    pub(super) answer: oneshot::Sender<Result<i64, ProduceError>>,
+    /// One answer per record.
+    pub(super) answer: oneshot::Sender<Vec<Result<i64, ProduceError>>>,
     /// Not sent after this.
     pub(super) expires_at: Instant,
-    /// The record's share of the buffer, given back with its answer.
+    /// The records' share of the buffer, given back with their answer.
     pub(super) _room: OwnedSemaphorePermit,
 }
 
 /// What waits for one partition.
 #[derive(Default)]
 pub(super) struct Lane {
-    queue: VecDeque<Queued>,
+    queue: VecDeque<Run>,
     size_bytes: usize,
     /// There is a full batch.
     filled: Arc<Notify>,
 }
 
 impl Lane {
-    pub(super) fn push(&mut self, queued: Queued, batch_bytes: usize) {
-        self.size_bytes += queued.size_bytes;
-        self.queue.push_back(queued);
+    pub(super) fn push(&mut self, run: Run, batch_bytes: usize) {
+        self.size_bytes += run.size_bytes;
+        self.queue.push_back(run);
         if self.size_bytes >= batch_bytes {
             self.filled.notify_one();
         }
     }
 
-    /// The next batch: at least one record where there is one.
-    fn take(&mut self, batch_bytes: usize) -> Vec<Queued> {
-        let mut taken_bytes = 0;
-        let mut count = 0;
-        for queued in self.queue.iter().take(MAX_BATCH_RECORDS) {
-            if count > 0 && taken_bytes + queued.size_bytes > batch_bytes {
+    /// The next batch: whole runs, at least one where there is one.
+    fn take(&mut self, batch_bytes: usize) -> Vec<Run> {
+        let (mut taken_bytes, mut records, mut count) = (0, 0, 0);
+        for run in &self.queue {
+            let is_full = taken_bytes + run.size_bytes > batch_bytes || records + run.records.len() > MAX_BATCH_RECORDS;
+            if count > 0 && is_full {
                 break;
             }
-            taken_bytes += queued.size_bytes;
+            taken_bytes += run.size_bytes;
+            records += run.records.len();
             count += 1;
         }
         self.size_bytes -= taken_bytes;
@@ -99,7 +101,7 @@ async fn send_all(shared: &Arc<Shared>, partition: &TopicPartition) {
     }
 }
 
-async fn next_batch(shared: &Shared, partition: &TopicPartition) -> Option<Vec<Queued>> {
+async fn next_batch(shared: &Shared, partition: &TopicPartition) -> Option<Vec<Run>> {
     let options = &shared.options;
     if !options.linger.is_zero() {
         let waiting_bytes = shared.look(partition, |lane| lane.size_bytes).unwrap_or(0);
@@ -119,27 +121,30 @@ async fn next_batch(shared: &Shared, partition: &TopicPartition) -> Option<Vec<Q
 
 /// Sends a batch. Not again: the log does that, under the same identity, and a record of unknown outcome that is sent anew
 /// might be stored twice.
-async fn deliver(shared: &Shared, partition: &TopicPartition, batch: Vec<Queued>) {
+async fn deliver(shared: &Shared, partition: &TopicPartition, batch: Vec<Run>) {
     let mut batch = answer_expired(shared, partition, batch);
-    if batch.is_empty() {
+    let counts: Vec<usize> = batch.iter().map(|run| run.records.len()).collect();
+    let records: Vec<OutRecord> = batch.iter_mut().flat_map(|run| std::mem::take(&mut run.records)).collect();
+    if records.is_empty() {
         return;
     }
-    let records = batch.iter_mut().map(|queued| std::mem::take(&mut queued.record)).collect();
-    let answers = shared.log.produce(partition, records).await;
-    for (queued, answer) in batch.into_iter().zip(answers) {
+    let mut answers = shared.log.produce(partition, records).await.into_iter();
+    for (run, count) in batch.into_iter().zip(counts) {
+        // A log that answers for fewer records than it was given has not stored the others.
+        let mut next = || answers.next().map_or(Err(ProduceError::Closed), |answer| answer.map_err(ProduceError::from));
         // The caller may have stopped waiting.
-        drop(queued.answer.send(answer.map_err(ProduceError::from)));
+        drop(run.answer.send((0..count).map(|_| next()).collect()));
     }
 }
 
-/// Answers the records that waited too long behind others, and returns the rest.
-fn answer_expired(shared: &Shared, partition: &TopicPartition, batch: Vec<Queued>) -> Vec<Queued> {
+/// Answers the runs that waited too long behind others, and returns the rest.
+fn answer_expired(shared: &Shared, partition: &TopicPartition, batch: Vec<Run>) -> Vec<Run> {
     let now = Instant::now();
-    let (expired, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|queued| queued.expires_at <= now);
-    for queued in expired {
+    let (expired, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|run| run.expires_at <= now);
+    for run in expired {
         let after_ms = u64::try_from(shared.options.delivery_timeout.as_millis()).unwrap_or(u64::MAX);
         let error = LogError::TimedOut { what: format!("waiting to be sent to {partition}"), after_ms };
-        drop(queued.answer.send(Err(error.into())));
+        drop(run.answer.send(vec![Err(error.into()); run.records.len()]));
     }
     rest
 }

@@ -3,19 +3,22 @@
 //! A request is checked against the catalogue before anything is sent, so that what the counting side would make a dead
 //! letter for want of a type or field is refused here, where its sender can mend it.
 
+mod batch;
 mod error;
 mod fields;
+mod ids;
 mod shape;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
-use futures::future::join_all;
 use serde_json::value::RawValue;
 
+pub use batch::{Batch, NotStored};
 pub(crate) use error::nearest;
 pub use error::{PublishError, SendError};
 use fields::Fields;
+use ids::Ids;
 
 use crate::{
     catalog::plan::{Catalog, EventType, Priority, Shape, Topic},
@@ -36,25 +39,25 @@ pub trait Sender: Send + Sync + 'static {
     async fn send_all(&self, topic: &str, records: Vec<OutRecord>) -> Vec<Result<(i32, i64), SendError>>;
 }
 
-/// An event to publish, as its sender gave it.
+/// An event to publish, as its sender gave it: borrowed from the request.
 #[derive(Clone, Debug)]
-pub struct Draft {
+pub struct Draft<'a> {
     /// The data: a JSON object.
-    pub data: Box<RawValue>,
+    pub data: &'a RawValue,
     /// `critical`, `high`, `normal` or `low`.
-    pub priority: Option<String>,
+    pub priority: Option<Cow<'a, str>>,
     /// The service that it comes from.
-    pub source: Option<String>,
+    pub source: Option<Cow<'a, str>>,
     /// What joins it to other events.
-    pub correlation_id: Option<String>,
+    pub correlation_id: Option<Cow<'a, str>>,
     /// The user that it is about; stands in for a field `userId` of the data.
-    pub user_id: Option<String>,
+    pub user_id: Option<Cow<'a, str>>,
     /// The record's key; else the values of the topic's key fields.
-    pub key: Option<String>,
+    pub key: Option<Cow<'a, str>>,
     /// Its id; else a new UUID (version 7).
-    pub event_id: Option<String>,
+    pub event_id: Option<Cow<'a, str>>,
     /// Its type; else the topic's only one, else the data's `type`.
-    pub event_type: Option<String>,
+    pub event_type: Option<Cow<'a, str>>,
 }
 
 /// Where a published event is.
@@ -93,8 +96,8 @@ impl Publisher {
     ///
     /// # Errors
     /// What is wrong with the event, or why the broker does not have it.
-    pub async fn publish(&self, topic: &str, draft: Draft) -> Result<Receipt, PublishError> {
-        let Prepared { topic, event_id, record } = self.prepare(topic, draft)?;
+    pub async fn publish(&self, topic: &str, draft: &Draft<'_>) -> Result<Receipt, PublishError> {
+        let Prepared { topic, event_id, record } = self.prepare(topic, draft, &mut Ids::new())?;
         let size_bytes = record.size_bytes();
         match self.sender.send(&topic, record).await {
             Ok((partition, offset)) => Ok(Receipt { event_id, topic, partition, offset }),
@@ -102,61 +105,28 @@ impl Publisher {
         }
     }
 
-    /// Publishes events, each by itself: a bad one does not keep the others back. One result per event, in order.
-    pub async fn publish_batch(&self, drafts: Vec<(&str, Draft)>) -> Vec<Result<Receipt, PublishError>> {
-        let mut results: Vec<Option<Result<Receipt, PublishError>>> = Vec::with_capacity(drafts.len());
-        let mut by_topic: HashMap<Arc<str>, Group> = HashMap::new();
-        for (place, (topic, draft)) in drafts.into_iter().enumerate() {
-            match self.prepare(topic, draft) {
-                Err(error) => results.push(Some(Err(error))),
-                Ok(Prepared { topic, event_id, record }) => {
-                    results.push(None);
-                    let group = by_topic.entry(topic).or_default();
-                    group.places.push((place, event_id, record.size_bytes()));
-                    group.records.push(record);
-                }
-            }
-        }
-        let sending = by_topic.into_iter().map(|(topic, Group { places, records })| async move {
-            let answers = self.sender.send_all(&topic, records).await;
-            (topic, places, answers)
-        });
-        for (topic, places, answers) in join_all(sending).await {
-            for ((place, event_id, size_bytes), answer) in places.into_iter().zip(answers) {
-                results[place] = Some(match answer {
-                    Ok((partition, offset)) => Ok(Receipt { event_id, topic: topic.clone(), partition, offset }),
-                    Err(error) => Err(PublishError::from_send(&topic, size_bytes, error)),
-                });
-            }
-        }
-        // A sender that answers for fewer records than it was given has not stored the others.
-        let unanswered = || Err(PublishError::Unavailable("the record was not answered for".to_owned()));
-        results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect()
+    /// A batch to add events to.
+    pub fn batch(&self) -> Batch<'_> {
+        Batch::new(self)
     }
 
-    fn prepare(&self, topic: &str, draft: Draft) -> Result<Prepared, PublishError> {
+    fn prepare(&self, topic: &str, draft: &Draft<'_>, ids: &mut Ids) -> Result<Prepared, PublishError> {
         let topic = self.catalog.topic(topic).ok_or_else(|| PublishError::unknown_topic(&self.catalog, topic))?;
-        let fields = Fields::parse(&draft.data)?;
+        let fields = Fields::parse(draft.data)?;
         let event_type = event_type(topic, &fields, draft.event_type.as_deref())?;
         let priority = draft.priority.as_deref().map(parse_priority).transpose()?;
-        check_ids(&draft)?;
-        check_required(topic, event_type, &fields, &draft)?;
+        check_ids(draft)?;
+        check_required(topic, event_type, &fields, draft)?;
         let key = match &draft.key {
-            Some(key) => Some(key.clone().into_bytes()),
-            None => partition_key(topic, &fields, &draft),
+            Some(key) => Some(key.as_bytes().to_vec()),
+            None => partition_key(topic, &fields, draft),
         };
-        let event_id = event_id(topic, &fields, &draft)?;
-        let event = shape::Event { event_type, fields: &fields, draft: &draft, priority, event_id: &event_id };
+        let event_id = event_id(topic, &fields, draft, ids)?;
+        let event = shape::Event { event_type, fields: &fields, draft, priority, event_id: &event_id };
         let (value, headers) = shape::write(topic, &event);
         let record = OutRecord { key, value: Some(value), headers, timestamp_ms: None };
         Ok(Prepared { topic: topic.name.clone(), event_id, record })
     }
-}
-
-#[derive(Default)]
-struct Group {
-    places: Vec<(usize, String, usize)>,
-    records: Vec<OutRecord>,
 }
 
 /// The event's type: the one named, else the topic's only one, else the data's `type`.
@@ -185,15 +155,15 @@ fn event_type<'t>(topic: &'t Topic, fields: &Fields<'_>, named: Option<&str>) ->
 }
 
 /// The id that was given, else a new one. A bare event may have its own in its data.
-fn event_id(topic: &Topic, fields: &Fields<'_>, draft: &Draft) -> Result<String, PublishError> {
+fn event_id(topic: &Topic, fields: &Fields<'_>, draft: &Draft<'_>, ids: &mut Ids) -> Result<String, PublishError> {
     let own = if topic.publish_shape == Shape::Bare { fields.scalar("id") } else { None };
     match (&draft.event_id, own) {
         (Some(given), Some(own)) if *given != own => Err(PublishError::Invalid(format!(
             "eventId is {given:?} but the data's id is {own:?}: leave one of them out"
         ))),
-        (Some(given), _) => Ok(given.clone()),
+        (Some(given), _) => Ok(given.clone().into_owned()),
         (None, Some(own)) => Ok(own.into_owned()),
-        (None, None) => Ok(uuid::Uuid::now_v7().to_string()),
+        (None, None) => Ok(ids.next().to_string()),
     }
 }
 
@@ -208,7 +178,7 @@ fn parse_priority(text: &str) -> Result<Priority, PublishError> {
 }
 
 /// An empty id or key is surely a mistake: all such events would be one.
-fn check_ids(draft: &Draft) -> Result<(), PublishError> {
+fn check_ids(draft: &Draft<'_>) -> Result<(), PublishError> {
     let given = [("eventId", &draft.event_id), ("key", &draft.key), ("userId", &draft.user_id)];
     match given.into_iter().find(|(_, value)| value.as_deref() == Some("")) {
         Some((name, _)) => Err(PublishError::Invalid(format!("{name} is empty: give a value or leave it out"))),
@@ -221,7 +191,7 @@ fn check_required(
     topic: &Topic,
     event_type: &EventType,
     fields: &Fields<'_>,
-    draft: &Draft,
+    draft: &Draft<'_>,
 ) -> Result<(), PublishError> {
     let names = event_type.required.iter().filter_map(|slot| topic.fields.get(usize::from(*slot)));
     let missing: Vec<String> = names
@@ -239,7 +209,7 @@ fn check_required(
 ///
 /// The values stand as they are, without the percent-encoding of counters' names, so that a key is the one that a KafkaJS
 /// or Java publisher would give, and both go to one partition.
-fn partition_key(topic: &Topic, fields: &Fields<'_>, draft: &Draft) -> Option<Vec<u8>> {
+fn partition_key(topic: &Topic, fields: &Fields<'_>, draft: &Draft<'_>) -> Option<Vec<u8>> {
     if topic.key.is_empty() {
         return None;
     }
@@ -260,7 +230,7 @@ fn partition_key(topic: &Topic, fields: &Fields<'_>, draft: &Draft) -> Option<Ve
 
 /// A field that the data lacks but the event's envelope will have. A bare event has no envelope, and in a flat one the
 /// data's own `null` stands in the way.
-fn from_envelope<'d>(topic: &Topic, fields: &Fields<'_>, draft: &'d Draft, name: &str) -> Option<&'d str> {
+fn from_envelope<'d>(topic: &Topic, fields: &Fields<'_>, draft: &'d Draft<'_>, name: &str) -> Option<&'d str> {
     match (name, topic.publish_shape) {
         (_, Shape::Bare) => None,
         (_, Shape::Flat) if fields.get(name).is_some() => None,

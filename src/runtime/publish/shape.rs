@@ -15,7 +15,7 @@ pub const EVENT_ID_HEADER: &str = "event-id";
 pub(super) struct Event<'a> {
     pub(super) event_type: &'a EventType,
     pub(super) fields: &'a Fields<'a>,
-    pub(super) draft: &'a Draft,
+    pub(super) draft: &'a Draft<'a>,
     pub(super) priority: Option<Priority>,
     pub(super) event_id: &'a str,
 }
@@ -72,7 +72,7 @@ fn nested(topic: &Topic, event: &Event<'_>) -> Vec<u8> {
         user_id: draft.user_id.as_deref(),
     };
     // Strings alone: writing them to memory cannot fail.
-    serde_json::to_vec(&Nested { metadata, data: &draft.data }).unwrap_or_default()
+    serde_json::to_vec(&Nested { metadata, data: draft.data }).unwrap_or_default()
 }
 
 #[derive(Serialize)]
