@@ -45,24 +45,39 @@ mod error;
 mod flusher;
 mod index;
 mod lock;
+mod offsets;
 mod partition;
+mod producers;
 mod reading;
 mod segment;
+mod settings;
 mod shape;
+mod times;
 mod topics;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use error::BrokerError;
 pub use lock::DataDirLock;
 
-use self::{calls::Serving, flusher::Flusher, topics::Topics};
+use self::{calls::Serving, flusher::Flusher, offsets::Offsets, topics::Topics};
 
 /// Size at which a segment is full and the next one begins.
 pub const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// How often topics are looked through for what they no longer keep, as Kafka's `log.retention.check.interval.ms`; the first
+/// time at the start.
+pub const RETENTION_CHECK_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Rest after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -96,7 +111,7 @@ impl Broker {
     /// # Errors
     /// See [`BrokerError`]; nothing is left running then.
     pub async fn start(config: BrokerConfig) -> Result<Self, BrokerError> {
-        let (lock, topics) = open(config.clone()).await?;
+        let (lock, topics, offsets) = open(config.clone()).await?;
         let listener = listen(&config).await?;
         let local_addr =
             listener.local_addr().map_err(|source| BrokerError::Listen { address: config.listen, source })?;
@@ -104,9 +119,10 @@ impl Broker {
             thread: "flusher",
             reason: format!("was not started: {source}"),
         })?;
-        let serving = Arc::new(Serving { topics, syncs: flusher.queue() });
+        let serving = Arc::new(Serving { topics, offsets, syncs: flusher.queue() });
         let stop = CancellationToken::new();
         let mut accepting = JoinSet::new();
+        accepting.spawn(retain(serving.clone(), stop.clone()));
         accepting.spawn(accept(listener, serving, stop.clone()));
         tracing::debug!(%local_addr, data_dir = %config.data_dir.display(), "the embedded broker takes Kafka clients");
         Ok(Self { local_addr, stop: stop.drop_guard(), accepting, flusher, lock })
@@ -132,12 +148,14 @@ impl Broker {
 }
 
 /// Opens the logs on a thread of its own: checking a segment can take long enough to hold up other tasks.
-async fn open(config: BrokerConfig) -> Result<(DataDirLock, Topics), BrokerError> {
+async fn open(config: BrokerConfig) -> Result<(DataDirLock, Topics, Offsets), BrokerError> {
     const THREAD: &str = "opening";
     let (done, opened) = oneshot::channel();
     let work = move || {
-        let result = DataDirLock::acquire(&config.data_dir)
-            .and_then(|lock| Topics::open(&config.data_dir, config.segment_bytes).map(|topics| (lock, topics)));
+        let result = DataDirLock::acquire(&config.data_dir).and_then(|lock| {
+            let topics = Topics::open(&config.data_dir, config.segment_bytes)?;
+            Ok((lock, topics, Offsets::open(&config.data_dir)?))
+        });
         // Nobody waits any more if the start was given up.
         let _ = done.send(result);
     };
@@ -158,6 +176,27 @@ async fn listen(config: &BrokerConfig) -> Result<TcpListener, BrokerError> {
         bound => bound,
     }
     .map_err(|source| BrokerError::Listen { address, source })
+}
+
+/// Deletes old records now and then, on a thread where blocking holds nobody up. A round that has begun is waited for.
+async fn retain(serving: Arc<Serving>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(RETENTION_CHECK_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let serving = serving.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || serving.topics.retain(now_ms())).await {
+            tracing::error!(%error, "deleting old records died");
+        }
+    }
+}
+
+/// The time, milliseconds since 1970.
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 async fn accept(listener: TcpListener, serving: Arc<Serving>, stop: CancellationToken) {

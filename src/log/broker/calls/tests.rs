@@ -13,7 +13,7 @@ use kafka_protocol::{
 };
 
 use super::*;
-use crate::log::broker::{batch::tests::batch, flusher::Flusher};
+use crate::log::broker::{batch::tests::batch, flusher::Flusher, settings::Settings};
 
 fn name() -> TopicName {
     TopicName(StrBytes::from_static_str("t"))
@@ -23,17 +23,26 @@ fn name() -> TopicName {
 async fn in_all_versions<R: Request>(serving: &Serving, request: R, mut check: impl FnMut(i16, R::Response)) {
     let offer = OFFERED.iter().find(|offer| offer.key as i16 == R::KEY).unwrap();
     for version in offer.min..=offer.max {
+        let is_flexible = offer.layout.is_flexible(version);
+        assert_eq!(is_flexible, R::header_version(version) == 2, "version {version}");
         let mut bytes = BytesMut::new();
         bytes.put_i16(R::KEY);
         bytes.put_i16(version);
         bytes.put_i32(77);
         bytes.put_i16(-1);
+        if is_flexible {
+            // A tagged field that no one knows.
+            bytes.put_slice(&[1, 9, 2, 0xab, 0xcd]);
+        }
         request.encode(&mut bytes, version).unwrap();
         let local = SocketAddr::from(([127, 0, 0, 1], 9092));
         let mut answered = answer(serving, local, bytes.freeze()).await.unwrap().unwrap();
         let length = answered.get_i32() as usize;
         assert_eq!(length, answered.len(), "version {version}");
         assert_eq!(answered.get_i32(), 77, "version {version}");
+        if is_flexible {
+            assert_eq!(answered.get_u8(), 0, "version {version}");
+        }
         check(version, R::Response::decode(&mut answered, version).unwrap());
         assert!(answered.is_empty(), "version {version}");
     }
@@ -43,8 +52,9 @@ async fn in_all_versions<R: Request>(serving: &Serving, request: R, mut check: i
 async fn every_offered_version_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     let flusher = Flusher::start().unwrap();
-    let serving = Serving { topics: Topics::open(dir.path(), u64::MAX).unwrap(), syncs: flusher.queue() };
-    serving.topics.create("t", 1, false).unwrap();
+    let (topics, offsets) = (Topics::open(dir.path(), u64::MAX).unwrap(), Offsets::open(dir.path()).unwrap());
+    let serving = Serving { topics, offsets, syncs: flusher.queue() };
+    let id = serving.topics.create("t", 1, Settings::default(), false).unwrap().unwrap().id;
 
     let records = Some(Bytes::from(batch(1, b"record")));
     for (acked, code) in [(records, 0), (Some(Bytes::from_static(&[0; 70])), 43)] {
