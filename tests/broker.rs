@@ -7,6 +7,8 @@
 mod by_hand;
 #[path = "broker/fixture.rs"]
 mod fixture;
+#[path = "broker/full_disk.rs"]
+mod full_disk;
 #[path = "broker/groups.rs"]
 mod groups;
 #[path = "broker/idempotence.rs"]

@@ -10,17 +10,22 @@
 //!   a power cut takes away, and an offset that was seen is not given to another record by a power cut.
 //! * On opening, all that passes its checksum is kept, synced and visible. What is not whole batches at the end is cut off,
 //!   and the log says where, how much and why.
-//! * A created topic is durable when the call is answered.
-//! * A full disk: the records are refused with `KAFKA_STORAGE_ERROR`, what was written of them is taken back, and the next ones
-//!   are taken once there is room. After a *sync* that failed the partition takes nothing until a restart has checked what the
-//!   disk really holds.
+//! * A topic that was created, changed or deleted is so durably when the call is answered; a deletion that a crash cut short is
+//!   finished on opening. So are deleted records.
+//! * A committed offset survives the death of the process; a power cut may take back the newest ones.
+//! * A full disk: the records are refused with `KAFKA_STORAGE_ERROR`, which clients try again, what was written of them is
+//!   taken back, and the next ones are taken once there is room. After a *sync* that failed the partition takes nothing until
+//!   a restart has checked what the disk really holds.
 //!
 //! # Files
 //! ```text
 //! LOCK                                   held while the process lives; a second one is refused
-//! broker.json                            cluster id, topics and partition counts; replaced whole
+//! broker.json                            cluster id; topics with their ids, partition counts and settings; replaced whole
+//! offsets.jsonl                          committed offsets, appended to and now and then written anew
 //! video.views-0/00000000000000000000.log    record batches as Kafka has them (v2), by base offset
 //! video.views-0/00000000000000000000.index  beside a segment that is full: whole, synced, never written again ("sealed")
+//! video.views-0/00000000000000004711.producers  the idempotent producers as they were at this offset, a segment's end
+//! video.views-0/log-start                the first offset that is held, once records were deleted
 //! ```
 //! Batches are kept as they came, compressed or not; only base offset and leader epoch are filled in, which the checksum does
 //! not cover. The last segment is checked whole on opening (256 MiB at most, a few hundred milliseconds if it is cold);
@@ -28,13 +33,26 @@
 //! `CORRUPT_MESSAGE` and named in the log, never skipped. A sealed segment that is missing or shortened refuses the start
 //! ([`BrokerError::SealedSegmentCorrupt`]).
 //!
+//! # Producers that are idempotent
+//! As in Kafka (KIP-98, KIP-360): a producer's last five batches of a partition are remembered; one that comes again is
+//! answered with its first offset, a gap with `OUT_OF_ORDER_SEQUENCE_NUMBER`, an older epoch with `INVALID_PRODUCER_EPOCH`. A
+//! producer that is not known, or was silent for a day, may begin anywhere, so `UNKNOWN_PRODUCER_ID` is never answered.
+//! Transactions are refused: with `UNSUPPORTED_VERSION` where one asks for an id or the coordinator of one.
+//!
+//! # What is kept how long
+//! Kafka's `retention.ms` (7 days unless the topic says otherwise) and `retention.bytes` (no limit), looked at every five
+//! minutes and at the start. Whole segments go, oldest first. A segment's age counts from its newest record's own time or from
+//! when it was last written, whichever is later (Kafka looks at the former only). Further settings of topics:
+//! `max.message.bytes`, `segment.bytes`, and `cleanup.policy` and `compression.type` with their one value each; others are
+//! refused by name.
+//!
 //! # Limits
-//! No replication, groups, transactions, idempotent producing, retention, deletion or topic settings. Produce 3 to 8, Fetch 4
-//! to 11 without sessions, ListOffsets 1 to 5, Metadata 0 to 8, CreateTopics 2 to 4, ApiVersions 0 to 3. Topics are not made by
-//! naming them (librdkafka looks for a new one for 30 seconds before it reports "unknown topic"). A search for a group's
-//! coordinator is answered with "unsupported". A bit that flips in the last segment *below* its end cuts the log there, as a
-//! torn tail does, and the offsets behind are given again. Caps: batches of 16 MiB, requests of 100 MiB, 512 connections,
-//! 512 partitions.
+//! No replication, group membership (JoinGroup is not offered; consumers choose their partitions and may commit offsets),
+//! transactions, compaction or fetch sessions. The calls and their versions are listed in `calls/offers.rs`. Topics are not
+//! made by naming them (librdkafka looks for a new one for 30 seconds before it reports "unknown topic"). Leader epochs stay
+//! 0. A bit that flips in the last segment *below* its end cuts the log there, as a torn tail does, and the offsets behind are
+//! given again. Caps: batches of 16 MiB, requests of 100 MiB, 512 connections, 512 partitions, 2,000 producers a partition,
+//! 100,000 committed offsets.
 //!
 //! Kept out of here: TLS and SASL. It listens on loopback unless told otherwise; whoever reaches it may write.
 

@@ -59,7 +59,8 @@ async fn every_offered_version_is_answered() {
     let records = Some(Bytes::from(batch(1, b"record")));
     for (acked, code) in [(records, 0), (Some(Bytes::from_static(&[0; 70])), 43)] {
         let partition = PartitionProduceData::default().with_records(acked);
-        let topic = TopicProduceData::default().with_name(name()).with_partition_data(vec![partition]);
+        let topic =
+            TopicProduceData::default().with_name(name()).with_topic_id(id).with_partition_data(vec![partition]);
         let request = ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic]);
         in_all_versions(&serving, request, |version, response| {
             assert_eq!(response.responses[0].partition_responses[0].error_code, code, "version {version}");
@@ -70,7 +71,7 @@ async fn every_offered_version_is_answered() {
 
     for (offset, code) in [(0, 0), (99, 1)] {
         let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1_000);
-        let topic = FetchTopic::default().with_topic(name()).with_partitions(vec![partition]);
+        let topic = FetchTopic::default().with_topic(name()).with_topic_id(id).with_partitions(vec![partition]);
         let request = FetchRequest::default().with_max_bytes(1_000).with_topics(vec![topic]);
         in_all_versions(&serving, request, |version, response| {
             let partition = &response.responses[0].partitions[0];
