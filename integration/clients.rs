@@ -16,12 +16,8 @@ const EACH: usize = 200;
 
 async fn broker(dir: &Path) -> Broker {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let config = BrokerConfig {
-        data_dir: dir.to_owned(),
-        listen,
-        fall_back_to_free_port: false,
-        segment_bytes: SEGMENT_BYTES,
-    };
+    let config =
+        BrokerConfig { data_dir: dir.to_owned(), listen, fall_back_to_free_port: false, segment_bytes: SEGMENT_BYTES };
     Broker::start(config).await.unwrap()
 }
 

@@ -1,16 +1,20 @@
 //! What an idempotent producer sends again is stored once, over restarts too.
 
-use kafka_protocol::messages::{FindCoordinatorRequest, InitProducerIdRequest, ProduceRequest, TransactionalId};
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, InitProducerIdRequest, ProduceRequest, TransactionalId,
+    produce_request::{PartitionProduceData, TopicProduceData},
+};
 use streamgauge::log::broker::{Broker, SEGMENT_BYTES};
 
 use crate::{
     fixture::{TOPIC, config, segments},
-    wire::{Wire, plain, stamped, text},
+    wire::{Wire, name, plain, stamped, text},
 };
 
 const OUT_OF_ORDER: i16 = 45;
 const OLD_EPOCH: i16 = 47;
 const UNSUPPORTED: i16 = 35;
+const INVALID_REQUEST: i16 = 42;
 
 #[tokio::test]
 async fn a_batch_that_comes_again_is_answered_with_its_first_offset_over_restarts_too() {
@@ -87,8 +91,11 @@ async fn transactions_are_refused_at_once() {
     assert_eq!(wire.call(4, &request).await.error_code, UNSUPPORTED);
     let request = FindCoordinatorRequest::default().with_key_type(1).with_coordinator_keys(vec![text("tx")]);
     assert_eq!(wire.call(4, &request).await.coordinators[0].error_code, UNSUPPORTED);
+    let data = PartitionProduceData::default().with_records(Some(stamped(1, 1, 0, 0).into()));
+    let topic = TopicProduceData::default().with_name(name(TOPIC)).with_partition_data(vec![data]);
     let request = ProduceRequest::default().with_transactional_id(transactional).with_acks(-1);
-    assert!(wire.call(9, &request).await.responses.is_empty());
+    let answer = wire.call(9, &request.with_topic_data(vec![topic])).await;
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, INVALID_REQUEST);
     let mut batch = stamped(1, 1, 0, 0);
     // The attribute bit of a transactional batch, and the checksum over it.
     batch[22] |= 0x10;

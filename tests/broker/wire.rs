@@ -155,7 +155,7 @@ impl Wire {
 
     /// An id for an idempotent producer.
     pub async fn producer_id(&mut self) -> i64 {
-        let request = InitProducerIdRequest::default().with_transaction_timeout_ms(1_000);
+        let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(1_000);
         let response = self.call(4, &request).await;
         assert_eq!((response.error_code, response.producer_epoch), (0, 0));
         response.producer_id.0

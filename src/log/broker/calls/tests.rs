@@ -2,9 +2,17 @@
 
 use kafka_protocol::{
     messages::{
-        CreateTopicsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, TopicName,
+        CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+        DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest, FetchRequest,
+        GroupId, IncrementalAlterConfigsRequest, InitProducerIdRequest, ListGroupsRequest, ListOffsetsRequest,
+        MetadataRequest, ProduceRequest, TopicName,
+        create_partitions_request::CreatePartitionsTopic,
         create_topics_request::CreatableTopic,
+        delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic},
+        delete_topics_request::DeleteTopicState,
+        describe_configs_request::DescribeConfigsResource,
         fetch_request::{FetchPartition, FetchTopic},
+        incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig},
         list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
         metadata_request::MetadataRequestTopic,
         produce_request::{PartitionProduceData, TopicProduceData},
@@ -78,14 +86,14 @@ async fn every_offered_version_is_answered() {
             let has_records = partition.records.as_ref().is_some_and(|bytes| !bytes.is_empty());
             assert_eq!(
                 (partition.error_code, has_records, partition.high_watermark),
-                (code, code == 0, 6),
+                (code, code == 0, 11),
                 "version {version}"
             );
         })
         .await;
     }
 
-    for (timestamp, offset) in [(-1, 6), (-2, 0), (1_000, 0), (1_001, -1)] {
+    for (timestamp, offset) in [(-1, 11), (-2, 0), (1_000, 0), (1_001, -1)] {
         let partition = ListOffsetsPartition::default().with_timestamp(timestamp);
         let topic = ListOffsetsTopic::default().with_name(name()).with_partitions(vec![partition]);
         in_all_versions(&serving, ListOffsetsRequest::default().with_topics(vec![topic]), |version, response| {
@@ -110,5 +118,85 @@ async fn every_offered_version_is_answered() {
         })
         .await;
     }
+    flusher.finish().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_offered_version_of_the_administrators_calls_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let flusher = Flusher::start().unwrap();
+    let (topics, offsets) = (Topics::open(dir.path(), u64::MAX).unwrap(), Offsets::open(dir.path()).unwrap());
+    let serving = Serving { topics, offsets, syncs: flusher.queue() };
+    serving.topics.create("t", 1, Settings::default(), false).unwrap();
+
+    let request = InitProducerIdRequest::default().with_transactional_id(None);
+    let mut ids = std::collections::BTreeSet::new();
+    in_all_versions(&serving, request, |version, response| {
+        assert!(response.error_code == 0 && ids.insert(response.producer_id), "version {version}");
+    })
+    .await;
+    for (asked, count) in [(None, 6), (Some(vec![text("retention.ms"), text("unknown")]), 1)] {
+        let resource = DescribeConfigsResource::default().with_resource_type(2).with_resource_name(text("t"));
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource.with_configuration_keys(asked)]);
+        in_all_versions(&serving, request, |version, response| {
+            let result = &response.results[0];
+            assert_eq!((result.error_code, result.configs.len()), (0, count), "version {version}");
+        })
+        .await;
+    }
+    for (value, code) in [("1000", 0), ("soon", 40)] {
+        let config = AlterableConfig::default().with_name(text("retention.ms")).with_value(Some(text(value)));
+        let resource = AlterConfigsResource::default().with_resource_type(2).with_resource_name(text("t"));
+        let request =
+            IncrementalAlterConfigsRequest::default().with_resources(vec![resource.with_configs(vec![config])]);
+        in_all_versions(&serving, request, |version, response| {
+            assert_eq!(response.responses[0].error_code, code, "version {version}");
+        })
+        .await;
+    }
+    let topic = CreatePartitionsTopic::default().with_name(name()).with_count(1).with_assignments(None);
+    in_all_versions(&serving, CreatePartitionsRequest::default().with_topics(vec![topic]), |version, response| {
+        assert_eq!(response.results[0].error_code, 37, "version {version}");
+    })
+    .await;
+    let partition = DeleteRecordsPartition::default().with_offset(0);
+    let topic = DeleteRecordsTopic::default().with_name(name()).with_partitions(vec![partition]);
+    in_all_versions(&serving, DeleteRecordsRequest::default().with_topics(vec![topic]), |version, response| {
+        let partition = &response.topics[0].partitions[0];
+        assert_eq!((partition.error_code, partition.low_watermark), (0, 0), "version {version}");
+    })
+    .await;
+    in_all_versions(&serving, DescribeLogDirsRequest::default().with_topics(None), |version, response| {
+        assert_eq!(response.results[0].topics[0].partitions.len(), 1, "version {version}");
+    })
+    .await;
+    in_all_versions(&serving, DescribeClusterRequest::default(), |version, response| {
+        assert_eq!((response.error_code, response.brokers.len()), (0, 1), "version {version}");
+    })
+    .await;
+    in_all_versions(&serving, ListGroupsRequest::default(), |version, response| {
+        assert_eq!((response.error_code, response.groups.len()), (0, 0), "version {version}");
+    })
+    .await;
+    let group = GroupId(text("g"));
+    in_all_versions(
+        &serving,
+        DescribeGroupsRequest::default().with_groups(vec![group.clone()]),
+        |version, response| {
+            assert_eq!(response.groups[0].group_state.as_str(), "Dead", "version {version}");
+        },
+    )
+    .await;
+    in_all_versions(&serving, DeleteGroupsRequest::default().with_groups_names(vec![group]), |version, response| {
+        assert_eq!(response.results[0].error_code, 69, "version {version}");
+    })
+    .await;
+    let absent = TopicName(text("absent"));
+    let by_state = DeleteTopicState::default().with_name(Some(absent.clone()));
+    let request = DeleteTopicsRequest::default().with_topic_names(vec![absent]).with_topics(vec![by_state]);
+    in_all_versions(&serving, request, |version, response| {
+        assert_eq!(response.responses[0].error_code, 3, "version {version}");
+    })
+    .await;
     flusher.finish().await.unwrap();
 }
