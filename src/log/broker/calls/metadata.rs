@@ -20,6 +20,8 @@ use crate::log::broker::{
 
 /// KIP-919: the kind of endpoint that a client asks for; this one is a broker.
 const BROKER_ENDPOINT: i8 = 1;
+/// From this version on topics may be asked for by their ids.
+const BY_ID_FROM: i16 = 12;
 
 /// Names the broker by the address that the client reached, so that it is right behind any listen address.
 ///
@@ -43,18 +45,20 @@ pub fn metadata(serving: &Serving, local: SocketAddr, version: i16, request: &Me
         .with_topics(topics)
 }
 
-/// By name, or from version 12 on by id where there is no name.
+/// By id where one is given, else by name.
 fn asked_topic(serving: &Serving, version: i16, asked: &MetadataRequestTopic) -> Option<MetadataResponseTopic> {
     let absent = MetadataResponseTopic::default();
-    let Some(name) = &asked.name else {
-        return (version >= 12).then(|| match serving.topics.get_by_id(asked.topic_id) {
+    // The Java client leaves the name empty then, others send none.
+    if version >= BY_ID_FROM && !asked.topic_id.is_nil() {
+        return Some(match serving.topics.get_by_id(asked.topic_id) {
             Some(topic) => topic_metadata(&topic, version),
             None => absent
                 .with_name(None)
                 .with_topic_id(asked.topic_id)
                 .with_error_code(ResponseError::UnknownTopicId.code()),
         });
-    };
+    }
+    let name = asked.name.as_ref()?;
     let Some(topic) = serving.topics.get(name.as_str()) else {
         let is_valid = is_valid_name(name.as_str());
         let error =
