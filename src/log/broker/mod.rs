@@ -67,6 +67,7 @@ mod offsets;
 mod partition;
 mod producers;
 mod reading;
+mod retention;
 mod segment;
 mod settings;
 mod shape;
@@ -82,20 +83,16 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::MissedTickBehavior};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use error::BrokerError;
 pub use lock::DataDirLock;
 
-use self::{calls::Serving, flusher::Flusher, offsets::Offsets, topics::Topics};
+use self::{calls::Serving, flusher::Flusher, offsets::Offsets, retention::Retention, topics::Topics};
 
 /// Size at which a segment is full and the next one begins.
 pub const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
-
-/// How often topics are looked through for what they no longer keep, as Kafka's `log.retention.check.interval.ms`; the first
-/// time at the start.
-pub const RETENTION_CHECK_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Rest after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -120,6 +117,7 @@ pub struct Broker {
     stop: DropGuard,
     accepting: JoinSet<()>,
     flusher: Flusher,
+    retention: Retention,
     lock: DataDirLock,
 }
 
@@ -140,10 +138,13 @@ impl Broker {
         let serving = Arc::new(Serving { topics, offsets, syncs: flusher.queue() });
         let stop = CancellationToken::new();
         let mut accepting = JoinSet::new();
-        accepting.spawn(retain(serving.clone(), stop.clone()));
+        let retention = Retention::start(serving.clone()).map_err(|source| BrokerError::Thread {
+            thread: "retention",
+            reason: format!("was not started: {source}"),
+        })?;
         accepting.spawn(accept(listener, serving, stop.clone()));
         tracing::debug!(%local_addr, data_dir = %config.data_dir.display(), "the embedded broker takes Kafka clients");
-        Ok(Self { local_addr, stop: stop.drop_guard(), accepting, flusher, lock })
+        Ok(Self { local_addr, stop: stop.drop_guard(), accepting, flusher, retention, lock })
     }
 
     /// Where it listens.
@@ -156,9 +157,10 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Thread`] if the flusher had died.
     pub async fn shutdown(self) -> Result<(), BrokerError> {
-        let Self { stop, mut accepting, flusher, lock, .. } = self;
+        let Self { stop, mut accepting, flusher, retention, lock, .. } = self;
         drop(stop);
         while accepting.join_next().await.is_some() {}
+        retention.finish().await;
         flusher.finish().await?;
         drop(lock);
         Ok(())
@@ -194,22 +196,6 @@ async fn listen(config: &BrokerConfig) -> Result<TcpListener, BrokerError> {
         bound => bound,
     }
     .map_err(|source| BrokerError::Listen { address, source })
-}
-
-/// Deletes old records now and then, on a thread where blocking holds nobody up. A round that has begun is waited for.
-async fn retain(serving: Arc<Serving>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(RETENTION_CHECK_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        let serving = serving.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || serving.topics.retain(now_ms())).await {
-            tracing::error!(%error, "deleting old records died");
-        }
-    }
 }
 
 /// The time, milliseconds since 1970.
