@@ -18,7 +18,7 @@ use crate::{
 const KEY_MARK: &str = "\u{1f}";
 
 /// Runs kcat with this input and returns what it prints.
-fn kcat(arguments: &[&str], input: &[u8]) -> String {
+pub fn kcat(arguments: &[&str], input: &[u8]) -> String {
     let mut command = Command::new("kcat");
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("kcat is installed");

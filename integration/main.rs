@@ -5,6 +5,7 @@ mod support;
 
 mod access;
 mod admin;
+mod clients;
 mod faults;
 mod flow;
 mod kcat;

@@ -7,6 +7,18 @@
 mod by_hand;
 #[path = "broker/fixture.rs"]
 mod fixture;
+#[path = "broker/full_disk.rs"]
+mod full_disk;
+#[path = "broker/groups.rs"]
+mod groups;
+#[path = "broker/idempotence.rs"]
+mod idempotence;
+#[path = "broker/times.rs"]
+mod times;
+#[path = "broker/topics.rs"]
+mod topics;
+#[path = "broker/wire.rs"]
+mod wire;
 
 use std::{
     fs,

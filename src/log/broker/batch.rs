@@ -31,6 +31,19 @@ pub struct BatchHeader {
     pub last_offset_delta: i32,
     /// Greatest time of its records, milliseconds since 1970.
     pub max_timestamp_ms: i64,
+    /// Who produced it, where the producer is idempotent.
+    pub stamp: Option<Stamp>,
+}
+
+/// What an idempotent producer puts on a batch, so that a resend can be told from new records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// From InitProducerId.
+    pub producer_id: i64,
+    /// Counts up where the producer begins its sequences anew.
+    pub epoch: i16,
+    /// Sequence of the first record; the others follow by one.
+    pub sequence: i32,
 }
 
 impl BatchHeader {
@@ -86,7 +99,19 @@ pub fn read_header(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     if base_offset.checked_add(i64::from(last_offset_delta) + 1).is_none() {
         return Err(BatchError::Invalid("offsets beyond 63 bits"));
     }
-    Ok(BatchHeader { base_offset, size_bytes, last_offset_delta, max_timestamp_ms: i64_at(bytes, 35) })
+    Ok(BatchHeader {
+        base_offset,
+        size_bytes,
+        last_offset_delta,
+        max_timestamp_ms: i64_at(bytes, 35),
+        stamp: stamp(bytes),
+    })
+}
+
+fn stamp(bytes: &[u8]) -> Option<Stamp> {
+    let producer_id = i64_at(bytes, 43);
+    let (epoch, sequence) = (i16::from_be_bytes(array_at(bytes, 51)), i32_at(bytes, 53));
+    (producer_id >= 0).then_some(Stamp { producer_id, epoch, sequence })
 }
 
 /// Reads the batch at the start of `bytes`, which must hold it whole, and compares its checksum.
@@ -105,8 +130,8 @@ pub fn read_produced(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     if i32_at(bytes, 57) != header.last_offset_delta.saturating_add(1) {
         return Err(BatchError::Invalid("the record count does not fit the last offset delta"));
     }
-    if i64::from_be_bytes(array_at(bytes, 43)) != -1 {
-        return Err(BatchError::Invalid("idempotent producing is not supported: set enable.idempotence=false"));
+    if header.stamp.is_some_and(|stamp| stamp.epoch < 0 || stamp.sequence < 0) {
+        return Err(BatchError::Invalid("a producer id without an epoch and a sequence"));
     }
     if i16::from_be_bytes(array_at(bytes, 21)) & TRANSACTIONAL_OR_CONTROL != 0 {
         return Err(BatchError::Invalid("transactions are not supported"));
@@ -156,6 +181,16 @@ pub(super) mod tests {
         bytes
     }
 
+    /// The same from an idempotent producer.
+    pub fn stamped(count: i32, producer_id: i64, epoch: i16, sequence: i32) -> Vec<u8> {
+        let mut bytes = batch(count, b"records");
+        bytes[43..51].copy_from_slice(&producer_id.to_be_bytes());
+        bytes[51..53].copy_from_slice(&epoch.to_be_bytes());
+        bytes[53..57].copy_from_slice(&sequence.to_be_bytes());
+        seal(&mut bytes);
+        bytes
+    }
+
     /// Writes the checksum that the bytes have now.
     pub fn seal(bytes: &mut [u8]) {
         let crc = crc32c::crc32c(&bytes[CRC_FROM..]);
@@ -172,8 +207,14 @@ pub(super) mod tests {
         };
         let mut flipped = batch(3, b"records");
         flipped[63] ^= 1;
-        let table: [(&str, Vec<u8>, Option<BatchError>); 9] = [
+        let table: [(&str, Vec<u8>, Option<BatchError>); 11] = [
             ("good", batch(3, b"records"), None),
+            ("idempotent", stamped(3, 7, 0, 12), None),
+            (
+                "no sequence",
+                stamped(3, 7, 0, -1),
+                Some(BatchError::Invalid("a producer id without an epoch and a sequence")),
+            ),
             ("empty", vec![], Some(BatchError::Incomplete)),
             ("cut", batch(3, b"records")[..66].to_vec(), Some(BatchError::Incomplete)),
             ("old format", edit(16, &[1]), Some(BatchError::Magic(1))),

@@ -114,10 +114,15 @@ impl Index {
 /// Replaces a file whole: after a crash either the old or the new one is there. The folder is synced too.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("tmp");
-    let mut file = File::create(&draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
+    let written = File::create(&draft).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(error) = written.and_then(|()| fs::rename(&draft, path)) {
+        // On a full disk the piece would take room that others need; the error is the first one either way.
+        let _ = fs::remove_file(&draft);
+        return Err(error);
+    }
     match path.parent() {
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),
@@ -137,6 +142,7 @@ mod tests {
                 size_bytes: 5_000,
                 last_offset_delta: 1,
                 max_timestamp_ms: at,
+                stamp: None,
             };
             index.push(&header);
         }

@@ -10,17 +10,22 @@
 //!   a power cut takes away, and an offset that was seen is not given to another record by a power cut.
 //! * On opening, all that passes its checksum is kept, synced and visible. What is not whole batches at the end is cut off,
 //!   and the log says where, how much and why.
-//! * A created topic is durable when the call is answered.
-//! * A full disk: the records are refused with `KAFKA_STORAGE_ERROR`, what was written of them is taken back, and the next ones
-//!   are taken once there is room. After a *sync* that failed the partition takes nothing until a restart has checked what the
-//!   disk really holds.
+//! * A topic that was created, changed or deleted is so durably when the call is answered; a deletion that a crash cut short is
+//!   finished on opening. So are deleted records.
+//! * A committed offset survives the death of the process; a power cut may take back the newest ones.
+//! * A full disk: the records are refused with `KAFKA_STORAGE_ERROR`, which clients try again, what was written of them is
+//!   taken back, and the next ones are taken once there is room. After a *sync* that failed the partition takes nothing until
+//!   a restart has checked what the disk really holds.
 //!
 //! # Files
 //! ```text
 //! LOCK                                   held while the process lives; a second one is refused
-//! broker.json                            cluster id, topics and partition counts; replaced whole
+//! broker.json                            cluster id; topics with their ids, partition counts and settings; replaced whole
+//! offsets.jsonl                          committed offsets, appended to and now and then written anew
 //! video.views-0/00000000000000000000.log    record batches as Kafka has them (v2), by base offset
 //! video.views-0/00000000000000000000.index  beside a segment that is full: whole, synced, never written again ("sealed")
+//! video.views-0/00000000000000004711.producers  the idempotent producers as they were at this offset, a segment's end
+//! video.views-0/log-start                the first offset that is held, once records were deleted
 //! ```
 //! Batches are kept as they came, compressed or not; only base offset and leader epoch are filled in, which the checksum does
 //! not cover. The last segment is checked whole on opening (256 MiB at most, a few hundred milliseconds if it is cold);
@@ -28,13 +33,26 @@
 //! `CORRUPT_MESSAGE` and named in the log, never skipped. A sealed segment that is missing or shortened refuses the start
 //! ([`BrokerError::SealedSegmentCorrupt`]).
 //!
+//! # Producers that are idempotent
+//! As in Kafka (KIP-98, KIP-360): a producer's last five batches of a partition are remembered; one that comes again is
+//! answered with its first offset, a gap with `OUT_OF_ORDER_SEQUENCE_NUMBER`, an older epoch with `INVALID_PRODUCER_EPOCH`. A
+//! producer that is not known, or was silent for a day, may begin anywhere, so `UNKNOWN_PRODUCER_ID` is never answered.
+//! Transactions are refused: with `UNSUPPORTED_VERSION` where one asks for an id or the coordinator of one.
+//!
+//! # What is kept how long
+//! Kafka's `retention.ms` (7 days unless the topic says otherwise) and `retention.bytes` (no limit), looked at every five
+//! minutes and at the start. Whole segments go, oldest first. A segment's age counts from its newest record's own time or from
+//! when it was last written, whichever is later (Kafka looks at the former only). Further settings of topics:
+//! `max.message.bytes`, `segment.bytes`, and `cleanup.policy` and `compression.type` with their one value each; others are
+//! refused by name.
+//!
 //! # Limits
-//! No replication, groups, transactions, idempotent producing, retention, deletion or topic settings. Produce 3 to 8, Fetch 4
-//! to 11 without sessions, ListOffsets 1 to 5, Metadata 0 to 8, CreateTopics 2 to 4, ApiVersions 0 to 3. Topics are not made by
-//! naming them (librdkafka looks for a new one for 30 seconds before it reports "unknown topic"). A search for a group's
-//! coordinator is answered with "unsupported". A bit that flips in the last segment *below* its end cuts the log there, as a
-//! torn tail does, and the offsets behind are given again. Caps: batches of 16 MiB, requests of 100 MiB, 512 connections,
-//! 512 partitions.
+//! No replication, group membership (JoinGroup is not offered; consumers choose their partitions and may commit offsets),
+//! transactions, compaction or fetch sessions. The calls and their versions are listed in `calls/offers.rs`. Topics are not
+//! made by naming them (librdkafka looks for a new one for 30 seconds before it reports "unknown topic"). Leader epochs stay
+//! 0. A bit that flips in the last segment *below* its end cuts the log there, as a torn tail does, and the offsets behind are
+//! given again. Caps: batches of 16 MiB, requests of 100 MiB, 512 connections, 512 partitions, 2,000 producers a partition,
+//! 100,000 committed offsets.
 //!
 //! Kept out of here: TLS and SASL. It listens on loopback unless told otherwise; whoever reaches it may write.
 
@@ -45,13 +63,25 @@ mod error;
 mod flusher;
 mod index;
 mod lock;
+mod offsets;
 mod partition;
+mod producers;
 mod reading;
+mod retention;
 mod segment;
+mod settings;
 mod shape;
+mod times;
 mod topics;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
@@ -60,7 +90,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use error::BrokerError;
 pub use lock::DataDirLock;
 
-use self::{calls::Serving, flusher::Flusher, topics::Topics};
+use self::{calls::Serving, flusher::Flusher, offsets::Offsets, retention::Retention, topics::Topics};
 
 /// Size at which a segment is full and the next one begins.
 pub const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
@@ -89,6 +119,7 @@ pub struct Broker {
     stop: DropGuard,
     accepting: JoinSet<()>,
     flusher: Flusher,
+    retention: Retention,
     lock: DataDirLock,
 }
 
@@ -98,7 +129,7 @@ impl Broker {
     /// # Errors
     /// See [`BrokerError`]; nothing is left running then.
     pub async fn start(config: BrokerConfig) -> Result<Self, BrokerError> {
-        let (lock, topics) = open(config.clone()).await?;
+        let (lock, topics, offsets) = open(config.clone()).await?;
         let listener = listen(&config).await?;
         let local_addr =
             listener.local_addr().map_err(|source| BrokerError::Listen { address: config.listen, source })?;
@@ -106,12 +137,16 @@ impl Broker {
             thread: "flusher",
             reason: format!("was not started: {source}"),
         })?;
-        let serving = Arc::new(Serving { topics, syncs: flusher.queue() });
+        let serving = Arc::new(Serving { topics, offsets, syncs: flusher.queue() });
         let stop = CancellationToken::new();
         let mut accepting = JoinSet::new();
+        let retention = Retention::start(serving.clone()).map_err(|source| BrokerError::Thread {
+            thread: "retention",
+            reason: format!("was not started: {source}"),
+        })?;
         accepting.spawn(accept(listener, serving.clone(), stop.clone()));
         tracing::debug!(%local_addr, data_dir = %config.data_dir.display(), "the embedded broker takes Kafka clients");
-        Ok(Self { local_addr, serving, stop: stop.drop_guard(), accepting, flusher, lock })
+        Ok(Self { local_addr, serving, stop: stop.drop_guard(), accepting, flusher, retention, lock })
     }
 
     /// Where it listens.
@@ -131,9 +166,10 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Thread`] if the flusher had died.
     pub async fn shutdown(self) -> Result<(), BrokerError> {
-        let Self { stop, mut accepting, flusher, lock, .. } = self;
+        let Self { stop, mut accepting, flusher, retention, lock, .. } = self;
         drop(stop);
         while accepting.join_next().await.is_some() {}
+        retention.finish().await;
         flusher.finish().await?;
         drop(lock);
         Ok(())
@@ -141,12 +177,14 @@ impl Broker {
 }
 
 /// Opens the logs on a thread of its own: checking a segment can take long enough to hold up other tasks.
-async fn open(config: BrokerConfig) -> Result<(DataDirLock, Topics), BrokerError> {
+async fn open(config: BrokerConfig) -> Result<(DataDirLock, Topics, Offsets), BrokerError> {
     const THREAD: &str = "opening";
     let (done, opened) = oneshot::channel();
     let work = move || {
-        let result = DataDirLock::acquire(&config.data_dir)
-            .and_then(|lock| Topics::open(&config.data_dir, config.segment_bytes).map(|topics| (lock, topics)));
+        let result = DataDirLock::acquire(&config.data_dir).and_then(|lock| {
+            let topics = Topics::open(&config.data_dir, config.segment_bytes)?;
+            Ok((lock, topics, Offsets::open(&config.data_dir)?))
+        });
         // Nobody waits any more if the start was given up.
         let _ = done.send(result);
     };
@@ -167,6 +205,11 @@ async fn listen(config: &BrokerConfig) -> Result<TcpListener, BrokerError> {
         bound => bound,
     }
     .map_err(|source| BrokerError::Listen { address, source })
+}
+
+/// The time, milliseconds since 1970.
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 async fn accept(listener: TcpListener, serving: Arc<Serving>, stop: CancellationToken) {

@@ -1,4 +1,8 @@
-//! The log of one partition: appending, syncing, reading.
+//! The log of one partition, and appending to it.
+
+mod lookup;
+mod syncing;
+mod trimming;
 
 use std::{
     fmt, io,
@@ -6,21 +10,21 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use tokio::sync::watch;
 
+pub use trimming::{Retention, TrimError};
+
 use super::{
     BrokerError,
-    batch::{self, BatchError},
-    reading::{Chunk, Place, ReadError},
+    batch::{self, BatchError, BatchHeader},
+    now_ms,
+    producers::{Producers, SequenceError},
     segment::{self, Segment},
 };
-
-/// Bytes read at once while looking for a time.
-const TIME_SCAN_BYTES: usize = 1024 * 1024;
 
 /// Why records were not appended. Nothing of them is in the log.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +32,20 @@ pub enum AppendError {
     /// The bytes are not batches that the log takes.
     #[error(transparent)]
     Batch(#[from] BatchError),
+    /// Larger than the topic's `max.message.bytes`.
+    #[error("the record batch has {size_bytes} bytes, more than the topic's max.message.bytes of {most_bytes}")]
+    TooLarge {
+        /// Of the batch.
+        size_bytes: usize,
+        /// That the topic takes.
+        most_bytes: u64,
+    },
+    /// Not what follows from its idempotent producer.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+    /// The topic was deleted.
+    #[error("the topic was deleted")]
+    Gone,
     /// The disk is full or failing; what was written of them has been taken back.
     #[error("cannot write to the log: {0}")]
     Storage(#[from] io::Error),
@@ -41,46 +59,78 @@ pub enum AppendError {
 pub struct Partition {
     name: String,
     dir: PathBuf,
-    segment_bytes: u64,
+    /// Size at which a segment is full; like the next one from the topic's settings.
+    segment_bytes: AtomicU64,
+    max_batch_bytes: AtomicU64,
     log: Mutex<Log>,
+    /// Held by who syncs or deletes, so that neither pulls the other's files away; readers and writers do not wait for it.
+    upkeep: Mutex<()>,
     watermark: watch::Sender<i64>,
     sync_queued: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Log {
-    /// Oldest first, never empty; the last one is written to.
+    /// Oldest first, never empty until the topic is deleted; the last one is written to.
     segments: Vec<Segment>,
+    /// The first offset that is still held; it may lie within a segment.
+    start: i64,
     /// Base offset of the segment that holds the high watermark, and the bytes of it that are below.
     visible_base: i64,
     visible_bytes: u64,
+    /// Greatest time below the high watermark in that segment.
+    visible_max_timestamp_ms: i64,
     /// A new segment's name is not synced yet.
     is_dir_dirty: bool,
     /// Bytes of a failed append may lie behind the end.
     has_torn_end: bool,
     failed: Option<String>,
+    /// The topic was deleted, and its files with it.
+    is_gone: bool,
+    producers: Producers,
 }
 
 impl Partition {
     /// Opens or begins the log in `dir`, which exists. All that is whole is synced and visible then.
     pub fn open(topic: &str, number: i32, dir: &Path, segment_bytes: u64) -> Result<Self, BrokerError> {
-        let segments = segment::open_all(dir)?;
-        let (visible_base, visible_bytes, end) =
-            segments.last().map_or((0, 0, 0), |s| (s.base_offset, s.index.len_bytes, s.index.next_offset));
-        let log = Log { segments, visible_base, visible_bytes, is_dir_dirty: false, has_torn_end: false, failed: None };
+        let start = trimming::load_start(dir)?;
+        let segment::Opened { segments, producers } = segment::open_all(dir, start, now_ms())?;
+        let mut log = Log {
+            segments,
+            start,
+            visible_base: 0,
+            visible_bytes: 0,
+            visible_max_timestamp_ms: i64::MIN,
+            is_dir_dirty: false,
+            has_torn_end: false,
+            failed: None,
+            is_gone: false,
+            producers,
+        };
+        let end = log.end();
+        log.show(end);
+        let end = end.map_or(0, |end| end.next_offset);
         Ok(Self {
             name: format!("{topic}:{number}"),
             dir: dir.into(),
-            segment_bytes,
+            segment_bytes: AtomicU64::new(segment_bytes),
+            max_batch_bytes: AtomicU64::new(batch::MAX_BATCH_BYTES as u64),
             log: Mutex::new(log),
+            upkeep: Mutex::new(()),
             watermark: watch::Sender::new(end),
             sync_queued: AtomicBool::new(false),
         })
     }
 
+    /// Takes the topic's settings: when a segment is full, and the largest batch.
+    pub fn set_limits(&self, segment_bytes: u64, max_batch_bytes: u64) {
+        self.segment_bytes.store(segment_bytes, Ordering::Relaxed);
+        self.max_batch_bytes.store(max_batch_bytes, Ordering::Relaxed);
+    }
+
     /// The first offset that is still held.
     pub fn start(&self) -> i64 {
-        self.log().segments.first().map_or(0, |segment| segment.base_offset)
+        self.log().start
     }
 
     /// One past the last record that is synced: what readers see as the end.
@@ -93,26 +143,25 @@ impl Partition {
         self.watermark.subscribe()
     }
 
-    /// Marks the partition as waiting for a sync. `false` if it was already.
-    pub fn queue_sync(&self) -> bool {
-        !self.sync_queued.swap(true, Ordering::AcqRel)
-    }
-
     /// Appends a producer's batches and returns the offset of their first record. They are in the system's hands then
-    /// (they survive the process), and visible after the next [`Self::sync`].
+    /// (they survive the process), and visible after the next [`Self::sync`]. What an idempotent producer sends again is not
+    /// stored again: it is answered with its first offset.
     pub fn append(&self, records: &[u8]) -> Result<i64, AppendError> {
-        let mut headers = Vec::with_capacity(1);
-        let mut rest = records;
-        while headers.is_empty() || !rest.is_empty() {
-            let header = batch::read_produced(rest)?;
-            rest = &rest[header.size_bytes..];
-            headers.push(header);
-        }
+        let mut headers = self.check(records)?;
         let mut records = records.to_vec();
 
         let mut log = self.log();
+        if log.is_gone {
+            return Err(AppendError::Gone);
+        }
         if let Some(reason) = &log.failed {
             return Err(AppendError::Failed(reason.clone()));
+        }
+        // At most one is stamped, and then it is alone.
+        if let Some(stored_at) =
+            headers.iter().find_map(|header| log.producers.check(header).transpose()).transpose()?
+        {
+            return Ok(stored_at);
         }
         log.trim_torn_end()?;
         self.roll_if_full(&mut log, records.len() as u64)?;
@@ -135,128 +184,58 @@ impl Partition {
         }
         let active = log.active()?;
         headers.iter().for_each(|header| active.index.push(header));
+        if headers.iter().any(|header| header.stamp.is_some()) {
+            let now_ms = now_ms();
+            headers.iter().for_each(|header| log.producers.push(header, now_ms));
+        }
         Ok(first_offset)
+    }
+
+    /// The headers of what a producer sent, at least one.
+    fn check(&self, records: &[u8]) -> Result<Vec<BatchHeader>, AppendError> {
+        let most_bytes = self.max_batch_bytes.load(Ordering::Relaxed);
+        let mut headers = Vec::with_capacity(1);
+        let mut rest = records;
+        while headers.is_empty() || !rest.is_empty() {
+            let header = batch::read_produced(rest)?;
+            if header.size_bytes as u64 > most_bytes {
+                return Err(AppendError::TooLarge { size_bytes: header.size_bytes, most_bytes });
+            }
+            rest = &rest[header.size_bytes..];
+            headers.push(header);
+        }
+        if headers.len() > 1 && headers.iter().any(|header| header.stamp.is_some()) {
+            return Err(BatchError::Invalid("an idempotent producer sends one batch a partition and request").into());
+        }
+        Ok(headers)
     }
 
     fn roll_if_full(&self, log: &mut Log, more_bytes: u64) -> io::Result<()> {
         let active = log.active()?;
-        let is_full = active.index.len_bytes + more_bytes > self.segment_bytes;
+        let is_full = active.index.len_bytes + more_bytes > self.segment_bytes.load(Ordering::Relaxed);
         if !is_full || active.index.len_bytes == 0 {
             return Ok(());
         }
+        self.roll(log)
+    }
+
+    fn roll(&self, log: &mut Log) -> io::Result<()> {
+        let producers = log.producers.clone();
+        let active = log.active()?;
         let next = Segment::create(&self.dir, active.index.next_offset)?;
+        active.producers = Some(producers);
         log.segments.push(next);
         log.is_dir_dirty = true;
         Ok(())
     }
 
-    /// Syncs what was appended until now and moves the high watermark there; segments that are full are sealed.
-    ///
-    /// # Errors
-    /// After a failed sync the system may have dropped what it could not write, so that the log takes no more records until it
-    /// is opened and checked anew.
-    pub fn sync(&self) -> io::Result<()> {
-        // Cleared before the end is read: what is appended from here on asks for a sync of its own.
-        self.sync_queued.store(false, Ordering::Release);
-        let (files, end, is_dir_dirty) = {
-            let mut log = self.log();
-            if log.failed.is_some() {
-                return Ok(());
-            }
-            let is_dir_dirty = std::mem::take(&mut log.is_dir_dirty);
-            let unsynced = log.segments.iter().filter(|segment| segment.base_offset >= log.visible_base);
-            let files: Vec<_> = unsynced.filter_map(|s| Some((s.base_offset, s.file.clone()?))).collect();
-            let active = log.active()?;
-            (files, (active.base_offset, active.index.len_bytes, active.index.next_offset), is_dir_dirty)
-        };
-        let synced = files.iter().try_for_each(|(_, file)| file.sync_data());
-        let synced = synced.and_then(|()| if is_dir_dirty { segment::sync_dir(&self.dir) } else { Ok(()) });
-        if let Err(error) = synced {
-            self.log().failed = Some(error.to_string());
-            return Err(error);
-        }
-        files
-            .iter()
-            .filter(|(base_offset, _)| *base_offset != end.0)
-            .for_each(|(base_offset, _)| self.seal(*base_offset));
-        {
-            let mut log = self.log();
-            (log.visible_base, log.visible_bytes) = (end.0, end.1);
-        }
-        self.watermark.send_replace(end.2);
-        Ok(())
-    }
-
-    /// Marks a full and synced segment as sealed, by its index file.
-    fn seal(&self, base_offset: i64) {
-        let found = self
-            .log()
-            .segments
-            .iter()
-            .find(|s| s.base_offset == base_offset)
-            .map(|s| (s.index_path(), s.index.clone()));
-        let Some((path, index)) = found else { return };
-        match index.save(&path) {
-            Ok(()) => {
-                let mut log = self.log();
-                if let Some(segment) = log.segments.iter_mut().find(|s| s.base_offset == base_offset) {
-                    segment.file = None;
-                }
-            }
-            // The segment is whole and synced all the same; the next start checks it and tries again.
-            Err(error) => tracing::warn!(index = %path.display(), %error, "cannot write a segment's index"),
-        }
-    }
-
-    /// Reads whole batches from the one that holds `offset`, at most `max_bytes` of them; with `at_least_one` the first comes
-    /// whatever its size. Nothing beyond the high watermark is read.
-    pub fn read(&self, offset: i64, max_bytes: usize, at_least_one: bool) -> Result<Chunk, ReadError> {
-        let Some(place) = self.find(offset)? else { return Ok(Chunk::empty(offset)) };
-        place.read(offset, max_bytes, at_least_one)
-    }
-
-    /// The first batch that holds a record not older than `timestamp_ms`: its base offset and its greatest time. Batches are
-    /// not unpacked, so the very record may be some offsets on. `None` if all visible records are older.
-    pub fn offset_at_time(&self, timestamp_ms: i64) -> Result<Option<(i64, i64)>, ReadError> {
-        let found = self.log().segments.iter().find_map(|segment| segment.index.offset_before_time(timestamp_ms));
-        let Some(mut offset) = found else { return Ok(None) };
-        loop {
-            let chunk = self.read(offset, TIME_SCAN_BYTES, true)?;
-            let mut rest = &chunk.bytes[..];
-            while let Ok(header) = batch::read_header(rest) {
-                if header.max_timestamp_ms >= timestamp_ms {
-                    return Ok(Some((header.base_offset, header.max_timestamp_ms)));
-                }
-                rest = &rest[header.size_bytes.min(rest.len())..];
-            }
-            if chunk.bytes.is_empty() {
-                return Ok(None);
-            }
-            offset = chunk.next_offset;
-        }
-    }
-
-    fn find(&self, offset: i64) -> Result<Option<Place>, ReadError> {
-        let log = self.log();
-        let (Some(first), Some(last)) = (log.segments.first(), log.segments.last()) else { return Ok(None) };
-        // A producer may ask for the offset that it was just answered, before that is synced: it waits, it is not refused.
-        if offset < first.base_offset || offset > last.index.next_offset {
-            return Err(ReadError::OutOfRange);
-        }
-        if offset >= self.high_watermark() {
-            return Ok(None);
-        }
-        let at = log.segments.partition_point(|segment| segment.base_offset <= offset).saturating_sub(1);
-        let segment = &log.segments[at];
-        let to = if segment.base_offset == log.visible_base { log.visible_bytes } else { segment.index.len_bytes };
-        let Some((batch_offset, from)) = segment.index.before(offset) else { return Ok(None) };
-        let (file, path, is_sealed) = (segment.reader()?, segment.path.clone(), segment.file.is_none());
-        Ok(Some(Place { file, path, offset: batch_offset, from, to, is_sealed }))
-    }
-
     fn log(&self) -> MutexGuard<'_, Log> {
         // No code panics while it holds the lock with the log half changed.
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn upkeep(&self) -> MutexGuard<'_, ()> {
+        self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -266,7 +245,33 @@ impl fmt::Display for Partition {
     }
 }
 
+/// An end of the log that may become the high watermark.
+#[derive(Clone, Copy)]
+struct End {
+    base_offset: i64,
+    len_bytes: u64,
+    max_timestamp_ms: i64,
+    next_offset: i64,
+}
+
 impl Log {
+    /// Where the log ends now.
+    fn end(&self) -> Option<End> {
+        self.segments.last().map(|active| End {
+            base_offset: active.base_offset,
+            len_bytes: active.index.len_bytes,
+            max_timestamp_ms: active.index.max_timestamp_ms,
+            next_offset: active.index.next_offset,
+        })
+    }
+
+    /// Shows readers all up to there.
+    fn show(&mut self, end: Option<End>) {
+        let Some(end) = end else { return };
+        (self.visible_base, self.visible_bytes) = (end.base_offset, end.len_bytes);
+        self.visible_max_timestamp_ms = end.max_timestamp_ms;
+    }
+
     /// Takes back what a failed append left, before anything else is written or the segment is left behind.
     fn trim_torn_end(&mut self) -> io::Result<()> {
         if self.has_torn_end {

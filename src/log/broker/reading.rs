@@ -15,6 +15,9 @@ pub enum ReadError {
     /// Below the log's start or beyond its end.
     #[error("the offset is outside the log")]
     OutOfRange,
+    /// The topic was deleted.
+    #[error("the topic was deleted")]
+    Gone,
     /// A batch in a sealed segment does not match its checksum.
     #[error("{} at byte {position}: {reason}", path.display())]
     Corrupt {

@@ -12,18 +12,22 @@ use kafka_protocol::{
     },
 };
 use tokio::{sync::watch, time::Instant};
+use uuid::Uuid;
 
 use super::Serving;
-use crate::log::broker::{partition::Partition, reading::ReadError};
+use crate::log::broker::{batch::LEADER_EPOCH, partition::Partition, reading::ReadError};
 
 /// Longest that a fetch waits, whatever the client asks for.
 pub const MAX_FETCH_WAIT: Duration = Duration::from_secs(60);
 /// Most bytes of one answer, whatever the client asks for; one larger batch still comes whole.
 pub const MAX_FETCH_BYTES: usize = 64 * 1024 * 1024;
+/// From this version on topics are named by their ids.
+const IDS_FROM: i16 = 13;
 
 /// A partition of the request, and what was found of it.
 struct Wanted {
     topic: TopicName,
+    topic_id: Uuid,
     number: i32,
     max_bytes: usize,
     next_offset: i64,
@@ -34,7 +38,7 @@ struct Wanted {
 }
 
 /// Reads until there are `min_bytes`, an error, or the time is up.
-pub async fn answer(serving: &Serving, request: FetchRequest) -> FetchResponse {
+pub async fn answer(serving: &Serving, version: i16, request: FetchRequest) -> FetchResponse {
     // Sessions (KIP-227) are not kept: answering a new one with id 0 makes the client send whole requests.
     if request.session_id != 0 {
         return FetchResponse::default().with_error_code(ResponseError::FetchSessionIdNotFound.code());
@@ -44,7 +48,7 @@ pub async fn answer(serving: &Serving, request: FetchRequest) -> FetchResponse {
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(MAX_FETCH_BYTES);
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes);
     let is_committed_only = request.isolation_level == 1;
-    let mut wanted = open(serving, request);
+    let mut wanted = open(serving, version, request);
     let mut total_bytes = 0;
     loop {
         let before = total_bytes;
@@ -63,17 +67,30 @@ pub async fn answer(serving: &Serving, request: FetchRequest) -> FetchResponse {
     respond(wanted, is_committed_only)
 }
 
-fn open(serving: &Serving, request: FetchRequest) -> Vec<Wanted> {
+fn open(serving: &Serving, version: i16, request: FetchRequest) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     for topic in request.topics {
+        let is_by_id = version >= IDS_FROM;
+        let found =
+            if is_by_id { serving.topics.get_by_id(topic.topic_id) } else { serving.topics.get(topic.topic.as_str()) };
         for asked in topic.partitions {
-            let partition = serving.topics.partition(topic.topic.as_str(), asked.partition);
+            let partition = found.as_ref().and_then(|topic| topic.partition(asked.partition));
+            let error = if partition.is_none() && found.is_none() && is_by_id {
+                Some(ResponseError::UnknownTopicId)
+            } else if partition.is_none() {
+                Some(ResponseError::UnknownTopicOrPartition)
+            } else if asked.current_leader_epoch > LEADER_EPOCH {
+                Some(ResponseError::UnknownLeaderEpoch)
+            } else {
+                None
+            };
             wanted.push(Wanted {
                 topic: topic.topic.clone(),
+                topic_id: topic.topic_id,
                 number: asked.partition,
                 max_bytes: usize::try_from(asked.partition_max_bytes).unwrap_or(0).min(MAX_FETCH_BYTES),
                 next_offset: asked.fetch_offset,
-                error: partition.is_none().then_some(ResponseError::UnknownTopicOrPartition),
+                error,
                 partition: partition.map(|partition| {
                     let watch = partition.watch();
                     (partition, watch)
@@ -130,10 +147,11 @@ impl Wanted {
             Err(error) => {
                 self.error = Some(match &error {
                     ReadError::OutOfRange => ResponseError::OffsetOutOfRange,
+                    ReadError::Gone => ResponseError::UnknownTopicOrPartition,
                     ReadError::Corrupt { .. } => ResponseError::CorruptMessage,
                     ReadError::Storage(_) => ResponseError::KafkaStorageError,
                 });
-                if !matches!(error, ReadError::OutOfRange) {
+                if !matches!(error, ReadError::OutOfRange | ReadError::Gone) {
                     tracing::error!(%partition, offset = self.next_offset, %error, "the log cannot be read here");
                 }
             }
@@ -166,8 +184,13 @@ fn respond(wanted: Vec<Wanted>, is_committed_only: bool) -> FetchResponse {
             .with_aborted_transactions(is_committed_only.then(Vec::new))
             .with_records(Some(one.records()));
         match topics.last_mut() {
-            Some(last) if last.topic == one.topic => last.partitions.push(data),
-            _ => topics.push(FetchableTopicResponse::default().with_topic(one.topic).with_partitions(vec![data])),
+            Some(last) if (&last.topic, last.topic_id) == (&one.topic, one.topic_id) => last.partitions.push(data),
+            _ => topics.push(
+                FetchableTopicResponse::default()
+                    .with_topic(one.topic)
+                    .with_topic_id(one.topic_id)
+                    .with_partitions(vec![data]),
+            ),
         }
     }
     FetchResponse::default().with_responses(topics)

@@ -1,7 +1,13 @@
 //! One file per call of the Kafka protocol, and the table of what is offered.
 
+mod configs;
 mod fetch;
+mod groups;
 mod list_offsets;
+mod metadata;
+mod offers;
+mod offset_fetch;
+mod partitions;
 mod produce;
 mod topics;
 
@@ -10,21 +16,23 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::{
     ResponseError,
-    messages::{ApiKey, ApiVersionsResponse, FindCoordinatorResponse, api_versions_response::ApiVersion},
-    protocol::{Decodable, Encodable},
+    messages::{ApiKey, ApiVersionsResponse, BrokerId, api_versions_response::ApiVersion},
+    protocol::{Decodable, Encodable, StrBytes},
 };
 
-use super::{
-    flusher::Queue,
-    shape::{self, Field},
-    topics::Topics,
-};
+use self::offers::OFFERED;
+use super::{flusher::Queue, offsets::Offsets, shape, topics::Topics};
+
+/// The one broker's id.
+const NODE_ID: BrokerId = BrokerId(1);
 
 /// What the calls work on.
 #[derive(Debug)]
 pub struct Serving {
     /// The topics and their logs.
     pub topics: Topics,
+    /// What consumers have committed.
+    pub offsets: Offsets,
     /// Where to ask for syncs.
     pub syncs: Arc<Queue>,
 }
@@ -63,66 +71,39 @@ pub enum RequestError {
     },
 }
 
-struct Offer {
-    key: ApiKey,
-    /// First version served; older ones down to 0 are listed where clients look for them.
-    min: i16,
-    max: i16,
-    listed_min: i16,
-    shape: &'static [Field],
-}
-
-/// What ApiVersions lists. All are versions without compact encoding and without topic ids.
-///
-/// librdkafka looks at this list for more than it says: without Produce from 0 it sends no compressed batches at all, without
-/// FindCoordinator no lz4 ones. Kafka 4 lists old Produce versions for that reason too (KAFKA-18659). Neither is used then.
-const OFFERED: [Offer; 7] = [
-    Offer { key: ApiKey::Produce, min: 3, max: 8, listed_min: 0, shape: shape::PRODUCE },
-    Offer { key: ApiKey::Fetch, min: 4, max: 11, listed_min: 4, shape: shape::FETCH },
-    Offer { key: ApiKey::ListOffsets, min: 1, max: 5, listed_min: 1, shape: shape::LIST_OFFSETS },
-    Offer { key: ApiKey::Metadata, min: 0, max: 8, listed_min: 0, shape: shape::METADATA },
-    Offer { key: ApiKey::FindCoordinator, min: 0, max: 0, listed_min: 0, shape: &[] },
-    Offer { key: ApiKey::ApiVersions, min: 0, max: 3, listed_min: 0, shape: &[] },
-    Offer { key: ApiKey::CreateTopics, min: 2, max: 4, listed_min: 2, shape: shape::CREATE_TOPICS },
-];
-
 struct Call {
     key: i16,
     version: i16,
     correlation_id: i32,
+    /// Whether the answer's header carries tagged fields; ApiVersions' never does.
+    is_flexible: bool,
     body: Bytes,
 }
 
 /// Answers one request, given without its length prefix. `local` is the address that the client reached, which is the one to
 /// tell it. `None` where the protocol has no answer (Produce with acks=0).
 pub async fn answer(serving: &Serving, local: SocketAddr, request: Bytes) -> Result<Option<BytesMut>, RequestError> {
-    let call = parse(request)?;
+    let mut call = parse(request)?;
     let (key, version) = (call.key, call.version);
     if key == ApiKey::ApiVersions as i16 {
         return api_versions(&call).map(Some);
     }
-    let Some(offer) =
-        OFFERED.iter().find(|offer| offer.key as i16 == key && (offer.min..=offer.max).contains(&version))
-    else {
-        return Err(RequestError::NotOffered { key, version });
-    };
-    if offer.key != ApiKey::FindCoordinator && !shape::fits(offer.shape, version, &call.body) {
+    let offer = offers::find(key, version).ok_or(RequestError::NotOffered { key, version })?;
+    call.is_flexible = offer.layout.is_flexible(version);
+    if call.is_flexible {
+        let tags_bytes = shape::tagged_fields_bytes(&call.body).ok_or(RequestError::Header)?;
+        call.body.advance(tags_bytes);
+    }
+    if !offer.layout.fits(version, &call.body) {
         return Err(RequestError::Malformed { key, version, reason: String::new() });
     }
     match offer.key {
-        ApiKey::Produce => match produce::answer(serving, call.decode()?) {
+        ApiKey::Produce => match produce::answer(serving, version, call.decode()?) {
             Some(response) => call.encode(&response).map(Some),
             None => Ok(None),
         },
-        ApiKey::Fetch => call.encode(&fetch::answer(serving, call.decode()?).await).map(Some),
-        ApiKey::ListOffsets => call.encode(&list_offsets::answer(serving, version, call.decode()?)).map(Some),
-        ApiKey::Metadata => call.encode(&topics::metadata(serving, local, version, &call.decode()?)).map(Some),
-        ApiKey::CreateTopics => call.encode(&topics::create(serving, &call.decode()?)).map(Some),
-        // There are no groups; this error ends a client's search at once where "not available" would have it ask for ever.
-        _ => {
-            let none = FindCoordinatorResponse::default().with_error_code(ResponseError::UnsupportedVersion.code());
-            call.encode(&none.with_node_id((-1).into()).with_port(-1)).map(Some)
-        }
+        ApiKey::Fetch => call.encode(&fetch::answer(serving, version, call.decode()?).await).map(Some),
+        _ => call.answer_at_once(offer.key, serving, local).map(Some),
     }
 }
 
@@ -141,7 +122,7 @@ fn parse(mut request: Bytes) -> Result<Call, RequestError> {
         }
         request.advance(length);
     }
-    Ok(Call { key, version, correlation_id, body: request })
+    Ok(Call { key, version, correlation_id, is_flexible: false, body: request })
 }
 
 /// KIP-511: an unknown version is answered in version 0 with the list, so that the client can choose.
@@ -159,7 +140,40 @@ fn api_versions(call: &Call) -> Result<BytesMut, RequestError> {
     Call { version, body: Bytes::new(), ..*call }.encode(&response)
 }
 
+/// A refusal: its code, and why in words, which not all calls can carry.
+type Refusal = (ResponseError, String);
+
+fn text(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
+}
+
 impl Call {
+    /// The calls that wait for nothing but the disk.
+    fn answer_at_once(&self, key: ApiKey, serving: &Serving, local: SocketAddr) -> Result<BytesMut, RequestError> {
+        let version = self.version;
+        match key {
+            ApiKey::ListOffsets => self.encode(&list_offsets::answer(serving, version, self.decode()?)),
+            ApiKey::Metadata => self.encode(&metadata::metadata(serving, local, version, &self.decode()?)),
+            ApiKey::DescribeCluster => self.encode(&metadata::cluster(serving, local, &self.decode()?)),
+            ApiKey::InitProducerId => self.encode(&produce::init_producer_id(serving, &self.decode()?)),
+            ApiKey::CreateTopics => self.encode(&topics::create(serving, version, &self.decode()?)),
+            ApiKey::CreatePartitions => self.encode(&topics::create_partitions(serving, &self.decode()?)),
+            ApiKey::DeleteTopics => self.encode(&topics::delete(serving, version, self.decode()?)),
+            ApiKey::DeleteRecords => self.encode(&partitions::delete_records(serving, self.decode()?)),
+            ApiKey::DescribeLogDirs => self.encode(&partitions::log_dirs(serving, &self.decode()?)),
+            ApiKey::OffsetForLeaderEpoch => self.encode(&partitions::epoch_ends(serving, self.decode()?)),
+            ApiKey::DescribeConfigs => self.encode(&configs::describe(serving, version, self.decode()?)),
+            ApiKey::IncrementalAlterConfigs => self.encode(&configs::alter(serving, self.decode()?)),
+            ApiKey::FindCoordinator => self.encode(&groups::find_coordinator(local, version, self.decode()?)),
+            ApiKey::OffsetCommit => self.encode(&groups::commit(serving, self.decode()?)),
+            ApiKey::OffsetFetch => self.encode(&groups::fetch(serving, version, self.decode()?)),
+            ApiKey::ListGroups => self.encode(&groups::list(serving, version)),
+            ApiKey::DescribeGroups => self.encode(&groups::describe(serving, self.decode()?)),
+            ApiKey::DeleteGroups => self.encode(&groups::delete(serving, self.decode()?)),
+            _ => Err(RequestError::NotOffered { key: self.key, version }),
+        }
+    }
+
     fn decode<T: Decodable>(&self) -> Result<T, RequestError> {
         T::decode(&mut self.body.clone(), self.version).map_err(|error| RequestError::Malformed {
             key: self.key,
@@ -168,15 +182,19 @@ impl Call {
         })
     }
 
-    /// Writes an answer with its length and header. All offered versions have the plain header, ApiVersions by its definition.
+    /// Writes an answer with its length and header.
     fn encode<T: Encodable>(&self, response: &T) -> Result<BytesMut, RequestError> {
         const PREFIX_BYTES: usize = 8;
         let wrong = |reason: String| RequestError::Answer { key: self.key, reason };
         let body_bytes = response.compute_size(self.version).map_err(|error| wrong(error.to_string()))?;
-        let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + body_bytes);
-        let length = i32::try_from(body_bytes + 4).map_err(|_| wrong("it is larger than 2 GiB".into()))?;
+        let tags_bytes = usize::from(self.is_flexible);
+        let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + tags_bytes + body_bytes);
+        let length = i32::try_from(body_bytes + tags_bytes + 4).map_err(|_| wrong("it is larger than 2 GiB".into()))?;
         bytes.put_i32(length);
         bytes.put_i32(self.correlation_id);
+        if self.is_flexible {
+            bytes.put_u8(0);
+        }
         response.encode(&mut bytes, self.version).map_err(|error| wrong(error.to_string()))?;
         Ok(bytes)
     }

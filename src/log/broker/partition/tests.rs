@@ -8,7 +8,10 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::broker::batch::tests::{batch, seal};
+use crate::log::broker::{
+    batch::tests::{batch, seal, stamped},
+    reading::ReadError,
+};
 
 fn open(dir: &Path, segment_bytes: u64) -> Partition {
     Partition::open("t", 0, dir, segment_bytes).unwrap()
@@ -71,6 +74,79 @@ fn a_failed_write_leaves_nothing_and_the_next_one_goes_on() {
     assert_eq!(partition.read(0, 1_000, true).unwrap().next_offset, 2);
     let size = fs::metadata(path).unwrap().len();
     assert_eq!(size as usize, batch(1, b"first").len() + batch(1, b"second").len());
+}
+
+#[test]
+fn retention_takes_whole_closed_segments_from_the_start_only() {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+    let now = now_ms();
+    let of_age = |age_ms| Retention { age_ms, size_bytes: -1 };
+    let of_size = |size_bytes| Retention { age_ms: -1, size_bytes };
+    let size = batch(2, b"records").len() as i64;
+    // Five segments of two records, the last one open; how long ago the first of them were written, in days.
+    let table = [
+        ("no limits", vec![9, 9, 9, 9, 9], of_size(-1), 0),
+        ("all young", vec![0; 5], of_age(DAY_MS), 0),
+        ("two old", vec![9, 8, 0, 0, 0], of_age(DAY_MS), 4),
+        ("an old one behind a young one", vec![9, 0, 9, 0, 0], of_age(DAY_MS), 2),
+        ("all old", vec![9; 5], of_age(DAY_MS), 10),
+        ("small enough", vec![0; 5], of_size(size * 5), 0),
+        ("one too many", vec![0; 5], of_size(size * 4), 2),
+        ("not below what is asked", vec![0; 5], of_size(size * 4 - 1), 2),
+        ("never the open one", vec![0; 5], of_size(0), 8),
+    ];
+    for (name, ages, retention, start) in table {
+        let dir = tempfile::tempdir().unwrap();
+        let partition = open(dir.path(), 1);
+        for _ in 0..5 {
+            partition.append(&batch(2, b"records")).unwrap();
+        }
+        assert_eq!(partition.retain(of_size(0), now).unwrap(), 0, "{name}: nothing that is not synced");
+        partition.sync().unwrap();
+        for (segment, days) in partition.log().segments.iter().zip(ages) {
+            let written = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 24 * 60 * 60);
+            File::options().write(true).open(&segment.path).unwrap().set_modified(written).unwrap();
+        }
+        assert_eq!(partition.retain(retention, now).unwrap(), start, "{name}");
+        assert_eq!(partition.append(&batch(1, b"next")).unwrap(), 10, "{name}");
+        partition.sync().unwrap();
+        drop(partition);
+        let partition = open(dir.path(), 1);
+        assert_eq!((partition.start(), partition.high_watermark()), (start, 11), "{name} after a restart");
+        assert!(start == 0 || matches!(partition.read(start - 1, 1, true), Err(ReadError::OutOfRange)), "{name}");
+        assert!(!partition.read(start, usize::MAX, true).unwrap().bytes.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn producers_outlive_the_segments_that_they_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let partition = open(dir.path(), 1);
+    for sequence in 0..3 {
+        assert_eq!(partition.append(&stamped(1, 7, 0, sequence)).unwrap(), i64::from(sequence));
+    }
+    partition.sync().unwrap();
+    assert_eq!(partition.delete_before(-1).unwrap(), 3);
+    assert_eq!(partition.size_bytes(), 0);
+    drop(partition);
+    let partition = open(dir.path(), 1);
+    assert_eq!(partition.append(&stamped(1, 7, 0, 2)).unwrap(), 2, "answered, not stored");
+    assert_eq!(partition.append(&stamped(1, 7, 0, 3)).unwrap(), 3);
+    partition.sync().unwrap();
+    assert!(matches!(partition.delete_before(5), Err(TrimError::OutOfRange)));
+}
+
+#[test]
+fn a_deleted_topic_takes_and_gives_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let partition = open(dir.path(), u64::MAX);
+    partition.append(&batch(1, b"a")).unwrap();
+    partition.retire();
+    assert!(matches!(partition.append(&batch(1, b"b")), Err(AppendError::Gone)));
+    assert!(matches!(partition.read(0, 1_000, true), Err(ReadError::Gone)));
+    assert!(matches!(partition.delete_before(0), Err(TrimError::Gone)));
+    partition.sync().unwrap();
+    assert_eq!(partition.high_watermark(), 0);
 }
 
 #[test]
