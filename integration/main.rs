@@ -5,9 +5,11 @@ mod support;
 
 mod faults;
 mod flow;
+mod java;
 mod kcat;
 mod log;
 mod place;
+mod real_log;
 mod store;
 mod store_faults;
 mod trespass;
