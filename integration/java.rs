@@ -121,7 +121,7 @@ impl Java {
         let records: Vec<_> = records.iter().map(record).collect();
         let answer = self.ask(&json!({ "do": "write", "topic": topic, "partition": partition, "compression": codec,
             "end": end, "id": id, "records": records }));
-        answer["offsets"].as_array().unwrap().iter().map(|offset| offset.as_i64().unwrap()).collect()
+        answer["offsets"].as_array().into_iter().flatten().map(|offset| offset.as_i64().unwrap()).collect()
     }
 
     /// The end of each partition: what a position is when its reader has caught up.
