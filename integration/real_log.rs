@@ -57,7 +57,7 @@ impl Proof {
     }
 
     /// Writes sales number `from` to `from + count` as a batch of their own.
-    fn sell(&mut self, partition: i32, end: End, from: usize, count: usize) {
+    pub fn sell(&mut self, partition: i32, end: End, from: usize, count: usize) {
         let topic = self.topics[0].clone();
         write_sales(&mut self.java, &topic, partition, "none", end, from, count);
     }
@@ -67,25 +67,25 @@ impl Proof {
         self.topics.iter().flat_map(|topic| self.java.dump(topic)).collect()
     }
 
-    /// Waits until every checkpoint is at its partition's end and no lag is shown; then all results equal the fold of what
-    /// Kafka's consumer reads. Gives how many records that are.
-    async fn assert_counted(&mut self, process: &mut Process) -> usize {
+    /// Waits until every checkpoint is at its partition's end, and no lag is shown.
+    pub async fn wait_for_ends(&mut self, process: &mut Process) {
         let ends: BTreeMap<(String, i32), i64> = self
             .topics
             .iter()
             .flat_map(|topic| self.java.ends(topic).into_iter().map(|(number, end)| ((topic.clone(), number), end)))
             .filter(|(_, end)| *end > 0)
             .collect();
-        let store = self.place.store();
-        wait_for_positions(process, &store, &ends).await;
-        process
-            .until("no lag", async |process| {
-                (process.metric("streamgauge_partition_lag_records", "").await == 0.0).then_some(())
-            })
-            .await;
+        wait_for_positions(process, &self.place.store(), &ends).await;
+        let lag = async |process: &Process| process.metric("streamgauge_partition_lag_records", "").await;
+        process.until("no lag", async |process| (lag(process).await == 0.0).then_some(())).await;
+    }
+
+    /// Waits for the ends; then all results equal the fold of what Kafka's consumer reads. Gives how many records that are.
+    pub async fn assert_counted(&mut self, process: &mut Process) -> usize {
+        self.wait_for_ends(process).await;
         let judged = self.judged();
         let expected = fold(&self.place.catalog(), &judged);
-        results::assert_stored(&store, &self.place.reference(), &expected).await;
+        results::assert_stored(&self.place.store(), &self.place.reference(), &expected).await;
         results::count(&judged)
     }
 }
@@ -247,7 +247,9 @@ async fn every_compression_is_counted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_time_of_appending_counts_where_the_topic_says_so() {
-    let mut proof = Proof::with_topics(&[&[("message.timestamp.type", "LogAppendTime")], &[]]);
+    // Else the broker would delete what is of long ago.
+    let for_ever = ("retention.ms", "-1");
+    let mut proof = Proof::with_topics(&[&[for_ever, ("message.timestamp.type", "LogAppendTime")], &[for_ever]]);
     let value = sale(3).into_bytes();
     for topic in proof.topics.clone() {
         let record = Written { value: Some(value.clone()), time_ms: Some(LONG_AGO_MS), ..Written::default() };
