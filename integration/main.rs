@@ -3,6 +3,8 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+mod brokers;
+mod cluster;
 mod faults;
 mod flow;
 mod java;

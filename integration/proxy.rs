@@ -3,7 +3,7 @@
 // A test may stop at what it did not expect; clippy's own leave covers functions marked as tests only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     java::Java,
@@ -33,7 +33,7 @@ async fn faults_of_the_network_before_a_real_kafka_lose_and_double_nothing() {
     ready(&mut process).await;
 
     proxy.set_wild(true);
-    let publish = PUBLISHERS.map(|by| numbered::publish(&process, &topic, by, EVENTS_EACH));
+    let publish = PUBLISHERS.map(|by| numbered::publish(&process, &topic, by, EVENTS_EACH, Duration::ZERO));
     let ledgers = futures::future::join_all(publish).await;
     let ledgers: BTreeMap<String, Ledger> = PUBLISHERS.map(str::to_owned).into_iter().zip(ledgers).collect();
     proxy.set_wild(false);

@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use streamgauge::{
     catalog::{CatalogChoice, plan::Catalog},
@@ -58,7 +58,7 @@ async fn faults_of_the_network_lose_and_double_nothing() {
     process.until("ready", async |process| (process.get("/readyz").await.0 == 200).then_some(())).await;
 
     proxy.set_wild(true);
-    let publish = PUBLISHERS.map(|by| numbered::publish(&process, TOPIC, by, EVENTS_EACH));
+    let publish = PUBLISHERS.map(|by| numbered::publish(&process, TOPIC, by, EVENTS_EACH, Duration::ZERO));
     let ledgers = futures::future::join_all(publish).await;
     let ledgers: BTreeMap<String, Ledger> = PUBLISHERS.map(str::to_owned).into_iter().zip(ledgers).collect();
     proxy.set_wild(false);

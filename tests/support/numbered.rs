@@ -1,7 +1,10 @@
 //! Numbered events published over HTTP by several publishers, and what of them must lie in the log: each that was answered
 //! exactly once, each that was refused at most once, in the order of their numbers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -47,10 +50,13 @@ pub fn event(by: &str, n: usize) -> Value {
 }
 
 /// Publishes until `count` events are answered, one request at a time. A refused event is not published again: a new one takes
-/// its place, since whether it is stored is not known.
-pub async fn publish(process: &Process, topic: &str, by: &str, count: usize) -> Ledger {
+/// its place, since whether it is stored is not known. Takes at least about `over`.
+pub async fn publish(process: &Process, topic: &str, by: &str, count: usize, over: Duration) -> Ledger {
     let (mut ledger, mut next, mut failures) = (Ledger::default(), 0, 0);
+    let pause = over / u32::try_from(count.div_ceil(BATCH_EVENTS)).unwrap();
+    let mut pace = tokio::time::interval(pause.max(Duration::from_nanos(1)));
     while ledger.answered.len() < count {
+        pace.tick().await;
         let numbers: Vec<_> = (next..next + BATCH_EVENTS.min(count - ledger.answered.len())).collect();
         next += numbers.len();
         let events: Vec<_> = numbers.iter().map(|n| json!({ "data": event(by, *n) })).collect();
