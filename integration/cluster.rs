@@ -146,6 +146,7 @@ async fn leaders_killed_amid_publishing_lose_and_double_nothing() {
     let create = json!({ "do": "create", "topic": name, "partitions": PARTITIONS, "replication": BROKERS });
     let java = &mut topic.java;
     until("the topic is made", &brokers, async || java.try_ask(&create).get("error").is_none().then_some(())).await;
+    topic.in_sync(&brokers).await;
     let mut process = place.start(&[]);
     ready(&mut process).await;
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     java::End,
     place::{Place, kafka, ready},
-    real_log::Proof,
+    proof::Proof,
     support::{fault_proxy::FaultProxy, process::Process},
 };
 

@@ -12,6 +12,7 @@ mod kcat;
 mod log;
 mod lost_log;
 mod place;
+mod proof;
 mod proxy;
 mod real_log;
 mod store;

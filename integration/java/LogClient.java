@@ -209,7 +209,7 @@ public final class LogClient {
     private void leaders(JsonNode command, ObjectNode answer) throws Exception {
         String topic = command.get("topic").asText();
         for (var one : admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions()) {
-            var partition = answer.withObject("/partitions/" + one.partition());
+            var partition = answer.withObject("/partitions").putObject("" + one.partition());
             partition.put("leader", one.leader() == null ? -1 : one.leader().id());
             one.isr().forEach(replica -> partition.withArray("/isr").add(replica.id()));
         }

@@ -2,6 +2,8 @@
 //! them, at the request or at the answer. It knows Kafka's frames, so that a fault hits where it hurts: an answer that is lost
 //! after the request was carried out. The broker's own address in answers is replaced by the proxy's.
 
+mod frames;
+
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -12,13 +14,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use kafka_protocol::{
-    messages::{ApiKey, FindCoordinatorResponse, MetadataResponse, ResponseHeader},
-    protocol::{Decodable, Encodable, StrBytes},
-};
+use kafka_protocol::messages::ApiKey;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -27,12 +25,11 @@ use tokio::{
     task::JoinSet,
 };
 
+use self::frames::{length_of, read_frame, with_address, write_frame};
 use super::events::Random;
 
 /// Longest delay of an answer.
 const MAX_DELAY_MS: usize = 300;
-/// Largest frame that is taken for one.
-const MAX_FRAME_BYTES: usize = 128 * 1024 * 1024;
 
 /// What happens to a request or its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,7 +248,7 @@ async fn down(
     loop {
         let frame = read_frame(far).await?;
         let asked = asked.lock().unwrap().pop_front()?;
-        let frame = with_address(frame, &asked, shared.address);
+        let frame = with_address(frame, asked.key, asked.version, shared.address);
         if let Some(fault) = asked.fault {
             shared.count(asked.lane, fault);
         }
@@ -275,54 +272,4 @@ async fn down(
         }
         write_frame(near, &frame).await?;
     }
-}
-
-async fn read_frame(from: &mut OwnedReadHalf) -> Option<Bytes> {
-    let length = usize::try_from(from.read_i32().await.ok()?).ok().filter(|length| *length <= MAX_FRAME_BYTES)?;
-    let mut frame = vec![0; length];
-    from.read_exact(&mut frame).await.ok()?;
-    Some(frame.into())
-}
-
-async fn write_frame(to: &mut OwnedWriteHalf, frame: &Bytes) -> Option<()> {
-    to.write_all(&length_of(frame)).await.ok()?;
-    to.write_all(frame).await.ok()
-}
-
-fn length_of(frame: &Bytes) -> [u8; 4] {
-    i32::try_from(frame.len()).unwrap().to_be_bytes()
-}
-
-/// An answer that names the broker, with the proxy's address in it.
-fn with_address(frame: Bytes, asked: &Asked, address: SocketAddr) -> Bytes {
-    let host = StrBytes::from_string(address.ip().to_string());
-    let port = i32::from(address.port());
-    if asked.key == ApiKey::Metadata as i16 {
-        rewritten(&frame, ApiKey::Metadata, asked.version, |answer: &mut MetadataResponse| {
-            for broker in &mut answer.brokers {
-                (broker.host, broker.port) = (host.clone(), port);
-            }
-        })
-    } else if asked.key == ApiKey::FindCoordinator as i16 {
-        rewritten(&frame, ApiKey::FindCoordinator, asked.version, |answer: &mut FindCoordinatorResponse| {
-            (answer.host, answer.port) = (host.clone(), port);
-            for coordinator in &mut answer.coordinators {
-                (coordinator.host, coordinator.port) = (host.clone(), port);
-            }
-        })
-    } else {
-        frame
-    }
-}
-
-fn rewritten<T: Decodable + Encodable>(frame: &Bytes, key: ApiKey, version: i16, change: impl Fn(&mut T)) -> Bytes {
-    let header_version = key.response_header_version(version);
-    let mut rest = frame.clone();
-    let header = ResponseHeader::decode(&mut rest, header_version).unwrap();
-    let mut answer = T::decode(&mut rest, version).unwrap();
-    change(&mut answer);
-    let mut out = BytesMut::new();
-    header.encode(&mut out, header_version).unwrap();
-    answer.encode(&mut out, version).unwrap();
-    out.freeze()
 }
