@@ -14,20 +14,19 @@ use streamgauge::{
         plan::{Action, Catalog, DedupeWindow, Topic},
     },
     core::{
-        batch::Batch,
+        decode::{Decoded, Decoder},
         dedupe::{IdentitySecret, SECRET_BYTES, Window},
-        event::{Layout, decode},
-        rules::{EffectAction, Effects},
+        event::{Layout, Scratch, decode},
         worker::Worker,
     },
-    log::{Block, RecordRef, Records},
-    model::{Origin, TopicPartition},
+    log::{Block, LogError, RecordRef, Records},
+    model::TopicPartition,
 };
 
 /// Events of a round.
 const EVENTS: usize = 10_000;
 /// `BATCH_SIZE`'s default.
-const BATCH_EVENTS: usize = 1_000;
+const BATCH_EVENTS: usize = 10_000;
 /// Different videos and users, as many keys as a busy service has in a flush.
 const VIDEOS: usize = 2_000;
 const USERS: usize = 5_000;
@@ -52,8 +51,9 @@ fn record(offset: usize, value: &[u8]) -> RecordRef<'_> {
 struct Rows(Arc<Vec<Vec<u8>>>);
 
 impl Records for Rows {
-    fn visit(&self, visitor: &mut dyn FnMut(RecordRef<'_>)) {
+    fn visit(&self, visitor: &mut dyn FnMut(RecordRef<'_>)) -> Result<(), LogError> {
         self.0.iter().enumerate().for_each(|(offset, value)| visitor(record(offset, value)));
+        Ok(())
     }
 }
 
@@ -69,30 +69,42 @@ fn views(count_only: bool) -> Arc<Topic> {
     Arc::new(topic)
 }
 
-fn decoding(c: &mut Criterion) {
+fn reading(c: &mut Criterion) {
     let (topic, values) = (views(false), values());
-    let layout = Layout::new(&topic);
     let mut group = c.benchmark_group("core");
     group.throughput(Throughput::Elements(EVENTS as u64));
-    group.bench_function("decode", |b| {
+    let layout = Layout::new(&topic);
+    let mut scratch = Scratch::default();
+    group.bench_function("event", |b| {
         b.iter(|| {
             for (offset, value) in values.iter().enumerate() {
-                black_box(decode(&topic, &layout, value, &record(offset, value)).unwrap());
+                let record = record(offset, value);
+                black_box(decode(&topic, &layout, &mut scratch, value, &record).unwrap());
             }
         });
     });
     let secret = IdentitySecret([7; SECRET_BYTES]);
     let limits = DedupeWindow { window_ms: 3_600_000, offsets: 262_144 };
-    group.bench_function("dedupe", |b| {
-        let mut window = Window::new(limits);
-        let mut offset = 0_i64;
-        b.iter(|| {
-            for _ in 0..EVENTS {
-                offset += 1;
-                black_box(window.insert(offset, offset, secret.identify(&offset.to_le_bytes())));
-            }
+    for run in [1, 32] {
+        group.bench_function(format!("dedupe, {run} at once"), |b| {
+            let mut window = Window::new(limits);
+            let mut offset = 0_i64;
+            let mut identities = Vec::new();
+            b.iter(|| {
+                for _ in 0..EVENTS / run {
+                    identities.clear();
+                    identities.extend((0..run as i64).map(|n| secret.identify(&(offset + n).to_le_bytes())));
+                    if run > 1 {
+                        window.prefetch(identities.iter().copied());
+                    }
+                    for identity in &identities {
+                        offset += 1;
+                        black_box(window.insert(offset, offset, *identity));
+                    }
+                }
+            });
         });
-    });
+    }
     group.finish();
 }
 
@@ -101,35 +113,6 @@ fn counting(c: &mut Criterion) {
     let mut group = c.benchmark_group("core");
     group.throughput(Throughput::Elements(EVENTS as u64));
     for (name, topic) in [("count", views(true)), ("all", views(false))] {
-        let layout = Layout::new(&topic);
-        let events: Vec<_> = values
-            .iter()
-            .enumerate()
-            .map(|(offset, value)| decode(&topic, &layout, value, &record(offset, value)).unwrap())
-            .collect();
-        group.bench_function(format!("rules, {name}"), |b| {
-            let mut effects = Effects::default();
-            b.iter_batched(
-                Batch::default,
-                |mut batch| {
-                    for (offset, event) in events.iter().enumerate() {
-                        effects.evaluate(&topic, event).unwrap();
-                        for effect in &effects.effects {
-                            let EffectAction::Change { kind, name, change } = &effect.action else { continue };
-                            let origin = Origin {
-                                topic: topic.hash,
-                                partition: 0,
-                                offset: offset as i64,
-                                effect: effect.number,
-                            };
-                            batch.add(&effects, *kind, effects.text(name), change, event.time_ms, origin);
-                        }
-                    }
-                    batch
-                },
-                BatchSize::LargeInput,
-            );
-        });
         let block = Block {
             next_offset: EVENTS as i64,
             high_watermark: EVENTS as i64,
@@ -139,12 +122,17 @@ fn counting(c: &mut Criterion) {
             records: Box::new(Rows(Arc::clone(&values))),
         };
         let secret = Arc::new(IdentitySecret([7; SECRET_BYTES]));
-        group.bench_function(format!("step, {name}"), |b| {
+        let decoder = Decoder::new(Arc::clone(&topic), Arc::clone(&secret));
+        let mut decoded = Decoded::default();
+        group.bench_function(format!("decode, {name}"), |b| {
+            b.iter(|| decoder.block(&block, 0, &mut decoded).unwrap());
+        });
+        group.bench_function(format!("decode and count, {name}"), |b| {
             let partition = TopicPartition::new("video.views", 0);
             b.iter_batched(
                 || Worker::new(Arc::clone(&topic), partition.clone(), Arc::clone(&secret), 0, BATCH_EVENTS),
                 |mut worker| {
-                    let batches = worker.step(&block);
+                    let batches = worker.step(&block, &mut decoded).unwrap();
                     (worker, batches)
                 },
                 BatchSize::LargeInput,
@@ -154,5 +142,5 @@ fn counting(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decoding, counting);
+criterion_group!(benches, reading, counting);
 criterion_main!(benches);

@@ -138,6 +138,7 @@ impl Engine {
             store: Arc::clone(&parts.store),
             generations: Arc::default(),
             fetcher: Fetcher::new(log, limits, config.kafka.fetch_max_bytes, Arc::clone(&health)),
+            decoding: Arc::default(),
             outbox: Outbox {
                 producer: Arc::clone(&producer),
                 routing: Arc::clone(&routing),

@@ -25,7 +25,7 @@ const ROOMS: &[Room] = &[
     // Of the log, core knows blocks and records only: values that lie in memory.
     Room {
         name: "core",
-        may: &["catalog", "model", "log::Block", "log::Records", "log::RecordRef", "log::OutRecord"],
+        may: &["catalog", "model", "log::Block", "log::Records", "log::RecordRef", "log::OutRecord", "log::LogError"],
         but_not: &[],
     },
     Room { name: "log", may: &["catalog", "model"], but_not: &[] },

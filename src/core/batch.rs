@@ -2,15 +2,10 @@
 
 use std::sync::Arc;
 
-use hashbrown::{HashTable, hash_table::Entry};
-
-use super::{
-    reason::Reason,
-    rules::{Change, Effects},
-};
+use super::{keys::Keys, reason::Reason, rules::Change};
 use crate::{
     log::OutRecord,
-    model::{Delta, Key, Kind, Membership, Origin, Overflow, RecentEntry},
+    model::{Delta, Key, Membership, Origin, Overflow, RecentEntry},
 };
 
 /// Consecutive records of one partition, counted but not yet in a generation.
@@ -18,8 +13,8 @@ use crate::{
 pub struct Batch {
     /// The offset after the last record looked at.
     pub next_offset: i64,
-    /// At most one delta per key, found by the key's own hash.
-    pub deltas: HashTable<(Key, Delta)>,
+    /// At most one delta per key.
+    pub deltas: Vec<(Key, Delta)>,
     /// Dead letters and forwards, which must be acknowledged before the batch counts (invariant 2).
     pub outgoing: Vec<Outgoing>,
     /// What happened to the records.
@@ -89,32 +84,22 @@ pub enum Purpose {
     },
 }
 
-impl Batch {
-    /// Adds one change of one event.
-    pub fn add(&mut self, effects: &Effects, kind: Kind, name: &str, change: &Change, time_ms: i64, origin: Origin) {
-        let hash = Key::hash_of(kind, name);
-        let is_same = |(key, _): &(Key, Delta)| key.hash() == hash && key.kind == kind && *key.name == *name;
-        match self.deltas.entry(hash, is_same, |(key, _)| key.hash()) {
-            Entry::Occupied(mut known) => {
-                let (key, delta) = known.get_mut();
-                if apply(delta, change, effects, time_ms, origin).is_err() {
-                    self.overflow = Some(key.name.clone());
-                }
-            }
-            Entry::Vacant(free) => {
-                free.insert((Key::with_hash(hash, kind, name), effects.delta(change, time_ms, origin)));
-            }
-        }
-    }
-}
-
 /// Adds a change to a delta of its key, without an allocation where the element is known.
-fn apply(delta: &mut Delta, change: &Change, effects: &Effects, time_ms: i64, origin: Origin) -> Result<(), Overflow> {
+///
+/// # Errors
+/// A sum does not fit 64 bits.
+pub(super) fn apply(
+    delta: &mut Delta,
+    change: &Change,
+    keys: &Keys,
+    time_ms: i64,
+    origin: Origin,
+) -> Result<(), Overflow> {
     match (delta, change) {
         (Delta::Count(sum), Change::Count(amount)) => *sum = sum.checked_add(*amount).ok_or(Overflow)?,
         (Delta::Max(highest), Change::Max(value)) => *highest = (*highest).max(*value),
         (Delta::Unique { elements, .. }, Change::Unique { element, .. }) => {
-            let element = effects.text(element);
+            let element = keys.str(*element);
             if !elements.contains(element) {
                 elements.insert(element.into());
             }
@@ -123,14 +108,14 @@ fn apply(delta: &mut Delta, change: &Change, effects: &Effects, time_ms: i64, or
             let is_too_old = entries.len() >= *cap
                 && entries.first().is_some_and(|oldest| (time_ms, origin) < (oldest.time_ms, oldest.origin));
             if !is_too_old {
-                entries.insert(RecentEntry { time_ms, origin, element: effects.text(element).into() });
+                entries.insert(RecentEntry { time_ms, origin, element: keys.str(*element).into() });
                 if entries.len() > *cap {
                     entries.pop_first();
                 }
             }
         }
         (Delta::Top { sums, .. }, Change::Top { element, amount, .. }) => {
-            let element = effects.text(element);
+            let element = keys.str(*element);
             match sums.get_mut(element) {
                 Some(sum) => *sum = sum.checked_add(*amount).ok_or(Overflow)?,
                 None => {
@@ -139,9 +124,9 @@ fn apply(delta: &mut Delta, change: &Change, effects: &Effects, time_ms: i64, or
             }
         }
         (Delta::Member { elements }, Change::Member { element, is_add, moves }) => {
-            let moves = moves.as_ref().map(|counter| (effects.text(counter).into(), if *is_add { 1 } else { -1 }));
+            let moves = moves.as_ref().map(|counter| (keys.str(*counter).into(), if *is_add { 1 } else { -1 }));
             let later = Membership::new(*is_add, moves);
-            let element = effects.text(element);
+            let element = keys.str(*element);
             match elements.get_mut(element) {
                 Some(known) => known.merge(later)?,
                 None => {
@@ -149,7 +134,7 @@ fn apply(delta: &mut Delta, change: &Change, effects: &Effects, time_ms: i64, or
                 }
             }
         }
-        (delta, change) => delta.merge(effects.delta(change, time_ms, origin))?,
+        (delta, change) => delta.merge(change.delta(keys, time_ms, origin))?,
     }
     Ok(())
 }

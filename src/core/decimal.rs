@@ -133,8 +133,8 @@ mod tests {
         for (text, scale, expected) in cases {
             assert_eq!(scale_text(text, *scale), *expected, "{text} scale {scale}");
         }
-        assert_eq!(scaled(&Scalar::of("\"12.5\""), 1), Ok(125));
-        assert_eq!(scaled(&Scalar::of("true"), 1), Err(NotANumber));
-        assert_eq!(scaled(&Scalar::of("null"), 1), Err(DecimalError::Missing));
+        assert_eq!(scaled(&Scalar::of("\"12.5\"", false), 1), Ok(125));
+        assert_eq!(scaled(&Scalar::of("true", false), 1), Err(NotANumber));
+        assert_eq!(scaled(&Scalar::of("null", false), 1), Err(DecimalError::Missing));
     }
 }

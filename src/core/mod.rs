@@ -1,15 +1,20 @@
 //! What happens to an event. No IO, no clock, no randomness, no tokio: time and keys are arguments, so the core cannot fail.
 //!
-//! [`event`] reads a record, [`dedupe`] says whether it was there before, [`rules`] turns it into effects, [`batch`]
-//! gathers them, and [`worker`] does all this for one partition. [`dead_letter`] and [`forward`] build what goes back to the log.
+//! [`decode`] goes through a block: [`json`] and [`members`] find what matters in a record, [`event`] makes it an event,
+//! [`rules`] turn that into effects on [`keys`]. [`worker`] takes decoded blocks of one partition in order: [`dedupe`] says what
+//! was there before, and a [`batch`] gathers the rest. [`dead_letter`] and [`forward`] build what goes back to the log.
 
 pub mod backoff;
 pub mod batch;
 pub mod dead_letter;
 pub mod decimal;
+pub mod decode;
 pub mod dedupe;
 pub mod event;
 pub mod forward;
+pub mod json;
+pub mod keys;
+pub mod members;
 pub mod partitioner;
 pub mod reason;
 pub mod render;

@@ -1,51 +1,24 @@
 //! Rules: from an event to its effects.
 //!
 //! An event's rules are evaluated whole before anything is kept: either all effects of an event happen, or it is a dead
-//! letter and none does. Effects live in one reused arena, so that nothing is allocated for a key that a batch knows already.
+//! letter and none does. Names and elements are written to one text, and each key is hashed and looked up once a block.
 
-use std::ops::Range;
-
-use super::{decimal, event::Event, reason::Reason, render::render, time};
+use super::{
+    decimal,
+    event::Event,
+    keys::{KeyIndex, Keys, Text},
+    reason::Reason,
+    render::render,
+    scalar::Scalar,
+    time,
+};
 use crate::{
     catalog::plan::{Action, Amount, Decimal, Rule, Template, Topic},
     model::{Delta, Kind, Membership, Origin, RecentEntry},
 };
 
-/// A piece of the arena.
-type Text = Range<usize>;
-
-/// An effect of an event on a key, or a forward.
-#[derive(Debug)]
-pub struct Effect {
-    /// Number of the effect within the event type.
-    pub number: u16,
-    /// What it does.
-    pub action: EffectAction,
-}
-
-/// What an effect does; texts lie in the arena.
-#[derive(Debug)]
-pub enum EffectAction {
-    /// A change of a key.
-    Change {
-        /// The key's kind.
-        kind: Kind,
-        /// The key's name.
-        name: Text,
-        /// The change.
-        change: Change,
-    },
-    /// Publish the record to another topic.
-    Forward {
-        /// Index of the rule within the event type.
-        rule: usize,
-        /// The record's key there; `None` keeps its own.
-        key: Option<Text>,
-    },
-}
-
 /// A change of a key by one event.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Change {
     /// Adds.
     Count(i64),
@@ -87,30 +60,64 @@ pub enum Change {
     },
 }
 
-/// The effects of one event. Reused from event to event.
+/// A change and its key.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyChange {
+    /// The key.
+    pub key: KeyIndex,
+    /// Number of the effect within the event type.
+    pub effect: u16,
+    /// What it does.
+    pub change: Change,
+}
+
+/// A forward that an event asks for.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// Index of the rule within the event type.
+    pub rule: usize,
+    /// The record's key there; `None` keeps its own.
+    pub key: Option<Text>,
+}
+
+/// The effects of a block's events, one after the other.
 #[derive(Default)]
 pub struct Effects {
-    arena: String,
-    /// The effects, in the order of the rules.
-    pub effects: Vec<Effect>,
+    /// Keys, and the text of all names and elements.
+    pub keys: Keys,
+    /// The changes, in the order of the events and their rules.
+    pub changes: Vec<KeyChange>,
+    /// The forwards of the last event.
+    pub forwards: Vec<Forwarded>,
 }
 
 impl Effects {
-    /// The text of a piece of the arena.
-    pub fn text(&self, piece: &Text) -> &str {
-        &self.arena[piece.clone()]
+    /// Forgets everything but the memory.
+    pub fn clear(&mut self) {
+        self.keys.clear();
+        self.changes.clear();
+        self.forwards.clear();
     }
 
-    /// Evaluates all rules of an event.
+    /// Evaluates all rules of an event and appends what they do.
     ///
     /// # Errors
-    /// The event is a dead letter. What was evaluated until then must not be used.
+    /// The event is a dead letter, and nothing was appended.
     pub fn evaluate(&mut self, topic: &Topic, event: &Event<'_>) -> Result<(), Reason> {
-        self.arena.clear();
-        self.effects.clear();
+        self.forwards.clear();
+        let changes = self.changes.len();
+        let evaluated = self.all_rules(topic, event);
+        if evaluated.is_err() {
+            self.changes.truncate(changes);
+            self.forwards.clear();
+        }
+        evaluated
+    }
+
+    fn all_rules(&mut self, topic: &Topic, event: &Event<'_>) -> Result<(), Reason> {
         let event_type = &topic.events[event.event_type];
         for slot in &event_type.required {
-            if event.field(*slot) == super::scalar::Scalar::Missing {
+            if event.field(*slot) == Scalar::Missing {
                 return Err(Reason::MissingField { field: topic.fields[*slot as usize].to_string() });
             }
         }
@@ -138,31 +145,32 @@ impl Effects {
                 self.change(rule, Kind::Last, name, Change::Last(value));
             }
             Action::Unique { key, of, per_day, retention_ms } => {
-                let Some(mut name) = self.render(key, topic, event)? else { return Ok(()) };
+                let Some(element) = self.render(of, topic, event)? else { return Ok(()) };
+                let Some(name) = self.render(key, topic, event)? else { return Ok(()) };
                 let mut expire_at_ms = None;
                 if *per_day {
-                    self.arena.push(':');
-                    time::push_day(&mut self.arena, event.time_ms);
-                    name.end = self.arena.len();
+                    let text = &mut self.keys.text;
+                    text.push(':');
+                    time::push_day(text, event.time_ms);
                     let day_end = time::window_start(event.time_ms, time::DAY_MS) + time::DAY_MS;
                     expire_at_ms = retention_ms.map(|retention| day_end + retention);
                 }
-                let Some(element) = self.render(of, topic, event)? else { return Ok(()) };
+                let name = Text::to_end(name.start(), &self.keys.text);
                 self.change(rule, Kind::Unique, name, Change::Unique { expire_at_ms, element });
             }
             Action::Recent { key, of, cap } => {
-                let Some(name) = self.render(key, topic, event)? else { return Ok(()) };
                 let Some(element) = self.render(of, topic, event)? else { return Ok(()) };
+                let Some(name) = self.render(key, topic, event)? else { return Ok(()) };
                 self.change(rule, Kind::Recent, name, Change::Recent { cap: *cap, element });
             }
             Action::Top { .. } => self.top(rule, topic, event)?,
             Action::Member { key, of, is_add, moves } => {
-                let Some(name) = self.render(key, topic, event)? else { return Ok(()) };
                 let Some(element) = self.render(of, topic, event)? else { return Ok(()) };
                 let moves = match moves {
                     Some(moves) => self.render(moves, topic, event)?,
                     None => None,
                 };
+                let Some(name) = self.render(key, topic, event)? else { return Ok(()) };
                 self.change(rule, Kind::Member, name, Change::Member { element, is_add: *is_add, moves });
             }
             Action::Forward { key, .. } => {
@@ -173,7 +181,7 @@ impl Effects {
                     },
                     None => None,
                 };
-                self.effects.push(Effect { number: rule.effect, action: EffectAction::Forward { rule: index, key } });
+                self.forwards.push(Forwarded { rule: index, key });
             }
         }
         Ok(())
@@ -186,43 +194,49 @@ impl Effects {
         let amount = amount(by, topic, event)?;
         for window in windows {
             let start_ms = time::window_start(event.time_ms, window.length_ms);
-            let begin = self.arena.len();
-            self.arena.extend_from_within(key.clone());
-            time::push_window(&mut self.arena, &window.label, window.length_ms, start_ms);
-            let name = begin..self.arena.len();
+            let text = &mut self.keys.text;
+            let begin = text.len();
+            text.extend_from_within(key.range());
+            time::push_window(text, &window.label, window.length_ms, start_ms);
+            let name = Text::to_end(begin, text);
             let expire_at_ms = Some(start_ms + window.length_ms + retention_ms);
-            self.change(rule, Kind::Top, name, Change::Top { expire_at_ms, element: element.clone(), amount });
+            self.change(rule, Kind::Top, name, Change::Top { expire_at_ms, element, amount });
         }
         Ok(())
     }
 
+    /// Appends a change. `name` is the last text that was written: it is taken back where the key is known.
     fn change(&mut self, rule: &Rule, kind: Kind, name: Text, change: Change) {
-        self.effects.push(Effect { number: rule.effect, action: EffectAction::Change { kind, name, change } });
+        let key = self.keys.intern(kind, name);
+        self.changes.push(KeyChange { key, effect: rule.effect, change });
     }
 
-    /// Renders at the end of the arena; `None` where the rule is skipped.
+    /// Renders at the end of the text; `None` where the rule is skipped.
     fn render(&mut self, template: &Template, topic: &Topic, event: &Event<'_>) -> Result<Option<Text>, Reason> {
-        let begin = self.arena.len();
-        Ok(render(template, topic, event, &mut self.arena)?.then_some(begin..self.arena.len()))
+        let text = &mut self.keys.text;
+        let begin = text.len();
+        Ok(render(template, topic, event, text)?.then(|| Text::to_end(begin, text)))
     }
+}
 
-    /// Makes a change a delta of its own: the first of its key.
-    pub fn delta(&self, change: &Change, time_ms: i64, origin: Origin) -> Delta {
-        let element = |piece: &Text| self.text(piece).into();
-        match change {
-            Change::Count(amount) => Delta::Count(*amount),
-            Change::Max(value) => Delta::Max(*value),
-            Change::Last(value) => Delta::Last { time_ms, origin, value: *value },
-            Change::Unique { expire_at_ms, element: piece } => {
+impl Change {
+    /// The change as a delta of its own: the first of its key.
+    pub fn delta(&self, keys: &Keys, time_ms: i64, origin: Origin) -> Delta {
+        let element = |piece: &Text| keys.str(*piece).into();
+        match self {
+            Self::Count(amount) => Delta::Count(*amount),
+            Self::Max(value) => Delta::Max(*value),
+            Self::Last(value) => Delta::Last { time_ms, origin, value: *value },
+            Self::Unique { expire_at_ms, element: piece } => {
                 Delta::Unique { expire_at_ms: *expire_at_ms, elements: [element(piece)].into() }
             }
-            Change::Recent { cap, element: piece } => {
+            Self::Recent { cap, element: piece } => {
                 Delta::Recent { cap: *cap, entries: [RecentEntry { time_ms, origin, element: element(piece) }].into() }
             }
-            Change::Top { expire_at_ms, element: piece, amount } => {
+            Self::Top { expire_at_ms, element: piece, amount } => {
                 Delta::Top { expire_at_ms: *expire_at_ms, sums: [(element(piece), *amount)].into() }
             }
-            Change::Member { element: piece, is_add, moves } => {
+            Self::Member { element: piece, is_add, moves } => {
                 let moves = moves.as_ref().map(|counter| (element(counter), if *is_add { 1 } else { -1 }));
                 Delta::Member { elements: [(element(piece), Membership::new(*is_add, moves))].into() }
             }

@@ -18,11 +18,16 @@ pub enum Scalar<'a> {
 }
 
 impl<'a> Scalar<'a> {
-    /// Reads one JSON value that the JSON parser has found to be well formed; empty text means that it is absent.
-    pub fn of(raw: &'a str) -> Self {
+    /// Reads one JSON value that is well formed; empty text means that it is absent. `has_escapes` says whether a string has
+    /// any.
+    pub fn of(raw: &'a str, has_escapes: bool) -> Self {
         match raw.as_bytes().first() {
             None | Some(b'n') => Self::Missing,
-            Some(b'"') => Self::text(raw),
+            // Only escapes cost an allocation. A lone surrogate is well-formed JSON but no text.
+            Some(b'"') if has_escapes => {
+                serde_json::from_str::<String>(raw).map_or(Self::Other, |text| Self::Text(Cow::Owned(text)))
+            }
+            Some(b'"') => Self::Text(Cow::Borrowed(raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default())),
             Some(b'-' | b'0'..=b'9') => {
                 if raw.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
                     Self::Number(raw)
@@ -34,15 +39,6 @@ impl<'a> Scalar<'a> {
             }
             Some(_) => Self::Other,
         }
-    }
-
-    fn text(raw: &'a str) -> Self {
-        let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
-        if memchr_backslash(inner) {
-            // Only escapes cost an allocation. A lone surrogate is well-formed JSON but no text.
-            return serde_json::from_str::<String>(raw).map_or(Self::Other, |text| Self::Text(Cow::Owned(text)));
-        }
-        Self::Text(Cow::Borrowed(inner))
     }
 
     /// The text under which the value takes part in keys and identities: a string and an integer render alike.
@@ -65,10 +61,6 @@ impl<'a> Scalar<'a> {
             Self::Other => "neither string nor integer",
         }
     }
-}
-
-fn memchr_backslash(text: &str) -> bool {
-    text.as_bytes().contains(&b'\\')
 }
 
 #[cfg(test)]
@@ -97,7 +89,7 @@ mod tests {
             ("[1]", Scalar::Other, None),
         ];
         for (raw, scalar, name) in cases {
-            assert_eq!(&Scalar::of(raw), scalar, "{raw}");
+            assert_eq!(&Scalar::of(raw, raw.contains('\\')), scalar, "{raw}");
             assert_eq!(scalar.name(), *name, "{raw}");
         }
     }

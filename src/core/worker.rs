@@ -1,33 +1,39 @@
-//! One partition tenure's way from records to batches: decode, identity, dedupe, rules, gather.
+//! The second half of counting: a partition's decoded records in order, duplicates left out, deltas gathered into batches.
 
 use std::sync::Arc;
 
 use super::{
-    batch::{Batch, Outgoing, Purpose},
-    dedupe::{Identity, IdentitySecret, Window},
-    event::{Event, Layout, decode},
-    forward,
-    reason::Reason,
-    rules::{EffectAction, Effects},
+    batch::{Batch, apply},
+    decode::{Decoded, Decoder, Entry, What},
+    dedupe::{IdentitySecret, Window},
+    keys::KeyIndex,
 };
 use crate::{
-    catalog::plan::{Action, IdentityPart, Priority, Topic},
-    log::{Block, OutRecord, RecordRef},
-    model::{Origin, TopicPartition},
+    catalog::plan::Topic,
+    log::{Block, LogError},
+    model::{Delta, Origin, Overflow, TopicPartition},
 };
 
-/// A state machine of values: records in, batches out.
+/// Records whose places in the duplicate window are asked for together.
+const PREFETCHED: usize = 32;
+
+/// One partition tenure's way from records to batches: a state machine of values.
 pub struct Worker {
-    topic: Arc<Topic>,
+    decoder: Arc<Decoder>,
     partition: TopicPartition,
-    layout: Layout,
-    secret: Arc<IdentitySecret>,
     window: Window,
     /// Records below this offset only fill the window: they are counted already.
     count_from: i64,
     batch_events: usize,
-    effects: Effects,
-    identity_parts: Vec<u8>,
+    gathered: Gathered,
+}
+
+/// The deltas of the batch at hand, by the block's key.
+#[derive(Default)]
+struct Gathered {
+    deltas: Vec<Option<Delta>>,
+    /// Those that are there.
+    touched: Vec<KeyIndex>,
 }
 
 impl Worker {
@@ -40,157 +46,132 @@ impl Worker {
         batch_events: usize,
     ) -> Self {
         Self {
-            layout: Layout::new(&topic),
             window: Window::new(topic.dedupe),
-            topic,
+            decoder: Arc::new(Decoder::new(topic, secret)),
             partition,
-            secret,
             count_from,
             batch_events,
-            effects: Effects::default(),
-            identity_parts: Vec::new(),
+            gathered: Gathered::default(),
         }
     }
 
-    /// Works through a block. Batches come in order; the last one ends where the block ends, also if it holds nothing.
-    pub fn step(&mut self, block: &Block) -> Vec<Batch> {
+    /// What decodes the blocks of this worker.
+    pub fn decoder(&self) -> &Arc<Decoder> {
+        &self.decoder
+    }
+
+    /// The first offset that counts.
+    pub fn count_from(&self) -> i64 {
+        self.count_from
+    }
+
+    /// Decodes a block and works through it.
+    ///
+    /// # Errors
+    /// The block cannot be read to its end. What could be read before must not be used.
+    pub fn step(&mut self, block: &Block, decoded: &mut Decoded) -> Result<Vec<Batch>, LogError> {
+        self.decoder.block(block, self.count_from, decoded)?;
+        Ok(self.count(decoded, block.next_offset))
+    }
+
+    /// Works through a decoded block that ends before `next_offset`. Batches come in order; the last one ends where the block
+    /// ends, also if it holds nothing.
+    pub fn count(&mut self, decoded: &mut Decoded, next_offset: i64) -> Vec<Batch> {
         let mut batches = Vec::new();
         let mut batch = Batch::default();
-        block.records.visit(&mut |record| {
-            if record.offset < self.count_from {
-                self.remember(&record);
-                return;
+        let mut outgoing = std::mem::take(&mut decoded.outgoing).into_iter();
+        let (mut changes_begin, mut outgoing_begin) = (0, 0);
+        self.gathered.begin(decoded.effects.keys.len());
+        for run in decoded.entries.chunks(PREFETCHED) {
+            self.window.prefetch(run.iter().filter_map(|entry| entry.identity));
+            for entry in run {
+                let changes = changes_begin..entry.changes_end as usize;
+                let sends = outgoing.by_ref().take(entry.outgoing_end as usize - outgoing_begin);
+                (changes_begin, outgoing_begin) = (entry.changes_end as usize, entry.outgoing_end as usize);
+                let duplicate =
+                    entry.identity.is_some_and(|identity| self.window.insert(entry.offset, entry.time_ms, identity));
+                if duplicate || entry.what == What::Remembered {
+                    sends.for_each(drop);
+                } else {
+                    batch.outgoing.extend(sends);
+                }
+                if entry.what == What::Remembered {
+                    continue;
+                }
+                batch.next_offset = entry.offset + 1;
+                self.tally(entry, duplicate, &mut batch);
+                if !duplicate {
+                    self.gather(entry, changes, decoded, &mut batch);
+                }
+                if batch.tally.events >= self.batch_events as u64 || batch.overflow.is_some() {
+                    batch.tally.newest_ms = decoded.newest_ms;
+                    self.gathered.drain(decoded, &mut batch);
+                    batches.push(std::mem::take(&mut batch));
+                }
             }
-            self.count(&record, &mut batch);
-            batch.next_offset = record.offset + 1;
-            if batch.tally.events >= self.batch_events as u64 || batch.overflow.is_some() {
-                batches.push(std::mem::take(&mut batch));
-            }
-        });
-        if block.next_offset > self.count_from {
-            batch.next_offset = block.next_offset;
+        }
+        if next_offset > self.count_from {
+            batch.next_offset = next_offset;
+            batch.tally.newest_ms = decoded.newest_ms;
+            self.gathered.drain(decoded, &mut batch);
             batches.push(batch);
         }
         batches
     }
 
-    /// Fills the duplicate window with a record that is counted already.
-    fn remember(&mut self, record: &RecordRef<'_>) {
-        let topic = Arc::clone(&self.topic);
-        let Some(value) = record.value else { return };
-        if let Ok(event) = decode(&topic, &self.layout, value, record)
-            && let Some(identity) = self.identity(&topic, &event)
-        {
-            self.window.insert(record.offset, event.time_ms, identity);
-        }
-    }
-
-    fn count(&mut self, record: &RecordRef<'_>, batch: &mut Batch) {
-        batch.tally.records += 1;
-        batch.tally.newest_ms = batch.tally.newest_ms.max(record.timestamp_ms);
-        let Some(value) = record.value else {
-            batch.tally.tombstones += 1;
-            return;
-        };
-        let topic = Arc::clone(&self.topic);
-        let event = match decode(&topic, &self.layout, value, record) {
-            Ok(event) => event,
-            Err(reason) => return dead_letter(record, reason, batch),
-        };
-        if let Some(identity) = self.identity(&topic, &event)
-            && self.window.insert(record.offset, event.time_ms, identity)
-        {
-            batch.tally.duplicates += 1;
-            return;
-        }
-        if let Err(reason) = self.effects.evaluate(&topic, &event).and_then(|()| self.check_hops(record)) {
-            return dead_letter(record, reason, batch);
-        }
-        batch.tally.events += 1;
-        batch.is_critical |= event.priority == Priority::Critical;
-        self.keep(record, &topic, &event, batch);
-    }
-
-    /// What makes the event the same as another; `None` where it lacks a part: it is never taken for a duplicate then.
-    fn identity(&mut self, topic: &Topic, event: &Event<'_>) -> Option<Identity> {
-        if topic.identity.is_empty() {
-            return None;
-        }
-        let parts = &mut self.identity_parts;
-        parts.clear();
-        let mut push = |part: &[u8]| {
-            parts.extend_from_slice(&(part.len() as u32).to_le_bytes());
-            parts.extend_from_slice(part);
-        };
-        for part in &topic.identity {
-            match part {
-                IdentityPart::Id => push(event.id.name()?.as_bytes()),
-                IdentityPart::Type => push(topic.events[event.event_type].name.as_bytes()),
-                IdentityPart::Timestamp => push(&event.own_time_ms?.to_le_bytes()),
-                IdentityPart::Field(slot) => push(event.field(*slot).name()?.as_bytes()),
+    fn tally(&self, entry: &Entry, duplicate: bool, batch: &mut Batch) {
+        let tally = &mut batch.tally;
+        tally.records += 1;
+        match entry.what {
+            _ if duplicate => tally.duplicates += 1,
+            What::Tombstone => tally.tombstones += 1,
+            What::DeadLetter => tally.dead_letters += 1,
+            What::Event { is_critical } => {
+                tally.events += 1;
+                batch.is_critical |= is_critical;
             }
+            What::Remembered => {}
         }
-        Some(self.secret.identify(parts))
     }
 
-    fn check_hops(&self, record: &RecordRef<'_>) -> Result<(), Reason> {
-        let forwards = |action: &EffectAction| matches!(action, EffectAction::Forward { .. });
-        let hops = forward::hops(record);
-        if hops >= forward::MAX_HOPS && self.effects.effects.iter().any(|effect| forwards(&effect.action)) {
-            return Err(Reason::HopLimit { hops });
-        }
-        Ok(())
-    }
-
-    /// Keeps the evaluated effects of an event.
-    fn keep(&self, record: &RecordRef<'_>, topic: &Topic, event: &Event<'_>, batch: &mut Batch) {
-        let mut source: Option<Arc<OutRecord>> = None;
-        for effect in &self.effects.effects {
+    fn gather(&mut self, entry: &Entry, changes: std::ops::Range<usize>, decoded: &Decoded, batch: &mut Batch) {
+        for change in &decoded.effects.changes[changes] {
             let origin = Origin {
-                topic: topic.hash,
+                topic: self.decoder.topic().hash,
                 partition: self.partition.partition,
-                offset: record.offset,
-                effect: effect.number,
+                offset: entry.offset,
+                effect: change.effect,
             };
-            match &effect.action {
-                EffectAction::Change { kind, name, change } => {
-                    batch.add(&self.effects, *kind, self.effects.text(name), change, event.time_ms, origin);
+            let keys = &decoded.effects.keys;
+            let delta = &mut self.gathered.deltas[change.key as usize];
+            match delta {
+                Some(delta) => {
+                    if let Err(Overflow) = apply(delta, &change.change, keys, entry.time_ms, origin) {
+                        batch.overflow = Some(keys.key(change.key).name);
+                    }
                 }
-                EffectAction::Forward { rule, key } => {
-                    let Action::Forward { topic: target, .. } = &topic.events[event.event_type].rules[*rule].action
-                    else {
-                        continue;
-                    };
-                    let source = source.get_or_insert_with(|| Arc::new(owned(record)));
-                    let key = key.as_ref().map(|key| self.effects.text(key).as_bytes().to_vec());
-                    let purpose = Purpose::Forward { topic: target.clone(), key };
-                    batch.tally.forwards += 1;
-                    batch.outgoing.push(Outgoing { offset: record.offset, source: Arc::clone(source), purpose });
+                None => {
+                    *delta = Some(change.change.delta(keys, entry.time_ms, origin));
+                    self.gathered.touched.push(change.key);
                 }
             }
         }
     }
 }
 
-fn dead_letter(record: &RecordRef<'_>, reason: Reason, batch: &mut Batch) {
-    batch.tally.dead_letters += 1;
-    batch.outgoing.push(Outgoing {
-        offset: record.offset,
-        source: Arc::new(owned(record)),
-        purpose: Purpose::DeadLetter(reason),
-    });
-}
+impl Gathered {
+    fn begin(&mut self, keys: usize) {
+        self.touched.clear();
+        self.deltas.clear();
+        self.deltas.resize_with(keys, || None);
+    }
 
-/// A copy of a record that outlives its block. Header names that are no text are kept as far as they are.
-fn owned(record: &RecordRef<'_>) -> OutRecord {
-    OutRecord {
-        key: record.key.map(<[u8]>::to_vec),
-        value: record.value.map(<[u8]>::to_vec),
-        headers: record
-            .headers
-            .iter()
-            .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value.unwrap_or_default().to_vec()))
-            .collect(),
-        timestamp_ms: Some(record.timestamp_ms),
+    fn drain(&mut self, decoded: &Decoded, batch: &mut Batch) {
+        batch.deltas.reserve_exact(self.touched.len());
+        for key in self.touched.drain(..) {
+            if let Some(delta) = self.deltas[key as usize].take() {
+                batch.deltas.push((decoded.effects.keys.key(key), delta));
+            }
+        }
     }
 }

@@ -114,7 +114,10 @@ pub struct Block {
 /// The records of a [`Block`], visited in offset order as borrowed slices.
 pub trait Records: Send + Sync {
     /// Calls `visitor` for each record. Offsets below the position asked for are left out.
-    fn visit(&self, visitor: &mut dyn FnMut(RecordRef<'_>));
+    ///
+    /// # Errors
+    /// A record batch is damaged or cannot be read, after the records before it were visited.
+    fn visit(&self, visitor: &mut dyn FnMut(RecordRef<'_>)) -> Result<(), LogError>;
 }
 
 /// A record, borrowed from its block.

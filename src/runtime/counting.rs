@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     COUNTING_PART, STORE_PART,
+    decoding::Decoding,
     fetcher::Fetcher,
     flusher::Flusher,
     generation::Generations,
@@ -73,6 +74,8 @@ pub struct Counting {
     pub generations: Arc<Generations>,
     /// Blocks.
     pub fetcher: Arc<Fetcher>,
+    /// Where blocks are decoded.
+    pub decoding: Arc<Decoding>,
     /// Dead letters and forwards.
     pub outbox: Outbox,
     /// The tenures that count.

@@ -1,6 +1,6 @@
-//! The fetcher: one loop that keeps a block ready for every partition that has room for one.
+//! The fetcher: one loop that keeps blocks ready for every partition that has room.
 //!
-//! Fetching runs ahead of counting by one block a partition, and never holds more than a set number of bytes, so memory
+//! Fetching runs ahead of counting by a few blocks a partition, and never holds more than a set number of bytes, so memory
 //! stays flat however far behind the group is (invariant 5).
 
 use std::{
@@ -29,8 +29,10 @@ use crate::{
     model::TopicPartition,
 };
 
-/// Blocks that wait for a partition's task, beside the one it works on.
-const READY_BLOCKS: usize = 1;
+/// Blocks that wait for a partition's task, beside those it works on.
+const READY_BLOCKS: usize = 4;
+/// How long a fetch waits for data while some partition has no room: that one's next fetch must not stand behind it for long.
+const SHORT_WAIT: Duration = Duration::from_millis(10);
 /// The fetcher is taken for stalled when it has been silent for longer.
 const MAX_SILENCE: Duration = Duration::from_secs(120);
 /// How long the loop sleeps at most where every partition waits after an error.
@@ -82,15 +84,37 @@ pub struct Subscription {
     id: u64,
     partition: TopicPartition,
     receiver: mpsc::Receiver<Fetched>,
+    peeked: Option<Fetched>,
     fetcher: Arc<Fetcher>,
 }
 
 impl Subscription {
     /// The next block, or an error that fetching again cannot mend. `None` when the fetcher has ended.
     pub async fn next(&mut self) -> Option<Fetched> {
+        if let Some(peeked) = self.peeked.take() {
+            return Some(peeked);
+        }
         let fetched = self.receiver.recv().await;
         self.fetcher.changed.notify_one();
         fetched
+    }
+}
+
+impl Subscription {
+    /// The next block, if it is there already and no error.
+    pub fn ready(&mut self) -> Option<Held> {
+        if self.peeked.is_none() {
+            self.peeked = Some(self.receiver.try_recv().ok()?);
+            self.fetcher.changed.notify_one();
+        }
+        // An error waits for its turn.
+        match self.peeked.take() {
+            Some(Ok(held)) => Some(held),
+            error => {
+                self.peeked = error;
+                None
+            }
+        }
     }
 }
 
@@ -126,7 +150,7 @@ impl Fetcher {
             Subscriber { id, offset, sender, not_before: Instant::now(), backoff: Backoff::log(), is_done: false };
         self.subscribers().insert(partition.clone(), subscriber);
         self.changed.notify_one();
-        Subscription { id, partition, receiver, fetcher: Arc::clone(self) }
+        Subscription { id, partition, receiver, peeked: None, fetcher: Arc::clone(self) }
     }
 
     /// Fetches until `stop`.
@@ -134,27 +158,32 @@ impl Fetcher {
         let beat = self.health.watch("fetcher", MAX_SILENCE, std::time::Instant::now());
         while !stop.is_cancelled() {
             beat.beat(std::time::Instant::now());
-            let (wanted, wake_at) = self.wanted();
+            let (wanted, limits, wake_at) = self.wanted();
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.changed.notified() => {}
                 () = tokio::time::sleep_until(wake_at) => {}
                 // Dropping the call loses nothing: the log hands out at the next call what has come meanwhile.
-                fetched = self.log.fetch(&wanted, self.limits), if !wanted.is_empty() => self.hand_out(&wanted, fetched),
+                fetched = self.log.fetch(&wanted, limits), if !wanted.is_empty() => self.hand_out(&wanted, fetched),
             }
         }
     }
 
-    /// The partitions with room for a block, and when to look again although nothing has happened.
-    fn wanted(&self) -> (Vec<FetchPosition>, Instant) {
+    /// The partitions with room for a block, how to fetch them, and when to look again although nothing has happened.
+    fn wanted(&self) -> (Vec<FetchPosition>, FetchLimits, Instant) {
         let now = Instant::now();
-        let mut wake_at = now + self.limits.max_wait + MAX_IDLE;
-        if self.held_bytes.load(Ordering::Acquire) >= self.max_bytes {
-            return (Vec::new(), wake_at);
-        }
+        let mut limits = self.limits;
+        let mut wake_at = now + limits.max_wait + MAX_IDLE;
         let mut wanted = Vec::new();
+        if self.held_bytes.load(Ordering::Acquire) >= self.max_bytes {
+            return (wanted, limits, wake_at);
+        }
         for (partition, subscriber) in self.subscribers().iter() {
-            if subscriber.is_done || subscriber.sender.capacity() == 0 {
+            if subscriber.is_done {
+                continue;
+            }
+            if subscriber.sender.capacity() == 0 {
+                limits.max_wait = limits.max_wait.min(SHORT_WAIT);
                 continue;
             }
             if subscriber.not_before > now {
@@ -163,7 +192,7 @@ impl Fetcher {
             }
             wanted.push(FetchPosition { partition: partition.clone(), offset: subscriber.offset });
         }
-        (wanted, wake_at)
+        (wanted, limits, wake_at)
     }
 
     fn hand_out(&self, wanted: &[FetchPosition], fetched: Vec<(TopicPartition, Result<Block, LogError>)>) {

@@ -1,9 +1,10 @@
 //! What drives the core: tasks, clocks and retries around values that know neither.
 //!
 //! [`counting`] starts a task per partition ([`partition`], which begins with [`takeover`]) and the two loops that they
-//! share: [`fetcher`] and [`flusher`]. Between them lie the [`generation`]s. [`outbox`] sends dead letters and forwards.
+//! share: [`fetcher`] and [`flusher`]. Between them lie [`decoding`] and the [`generation`]s. [`outbox`] sends dead letters and forwards.
 
 pub mod counting;
+pub mod decoding;
 pub mod fetcher;
 pub mod flusher;
 pub mod generation;

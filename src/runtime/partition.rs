@@ -1,13 +1,14 @@
 //! A partition's task: one tenure after the other, each from reading the checkpoint to a conflict or the end.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     counting::Counting,
-    fetcher::Held,
+    decoding::{Ahead, DecodedBlock},
+    fetcher::Subscription,
     measure,
     tenure::{Tenure, Verdict},
 };
@@ -18,6 +19,8 @@ use crate::{
     model::TopicPartition,
 };
 
+/// Blocks of one partition that are decoded before their turn, if there is room over all partitions.
+const MAX_AHEAD: usize = 4;
 /// A tenure that lasted so long began well: the next trouble is a new one.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
@@ -109,20 +112,53 @@ impl PartitionTask {
         );
         self.counting.stopped.remove_if(&self.partition, |_, stop| !stop.until_flush);
         let mut blocks = self.counting.fetcher.subscribe(self.partition.clone(), start.fetch_from);
+        let mut ahead = VecDeque::new();
         loop {
-            let fetched = tokio::select! {
-                fetched = blocks.next() => fetched,
+            let block = tokio::select! {
+                block = self.next_block(&worker, &mut blocks, &mut ahead) => block,
                 verdict = tenure.ended() => return ended(verdict),
             };
-            let held = match fetched {
+            let block = match block {
                 None => return End::Stopped,
-                Some(Ok(held)) => held,
+                Some(Ok(block)) => block,
                 Some(Err(error)) => return self.lost(&tenure, error).await,
             };
             // A stop lets the block be finished: what was merged by then is in the last flush.
-            if let Err(end) = self.count(&tenure, &mut worker, held, stop).await {
+            if let Err(end) = self.count(&tenure, &mut worker, block, stop).await {
                 return end;
             }
+        }
+    }
+
+    /// The next block, decoded; those behind it that are there already are begun.
+    async fn next_block(
+        &self,
+        worker: &Worker,
+        blocks: &mut Subscription,
+        ahead: &mut VecDeque<Ahead>,
+    ) -> Option<Result<DecodedBlock, LogError>> {
+        let (decoding, decoder, count_from) = (&self.counting.decoding, worker.decoder(), worker.count_from());
+        let current = match ahead.pop_front() {
+            Some(current) => Ok(current),
+            None => match blocks.next().await? {
+                Ok(held) => Err(held),
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        while ahead.len() < MAX_AHEAD
+            && let Some(room) = decoding.room_ahead()
+            && let Some(held) = blocks.ready()
+        {
+            ahead.push_back(decoding.decode_ahead(room, decoder, count_from, held));
+        }
+        let decoded = match current {
+            Ok(current) => current.decoded().await,
+            Err(held) => decoding.decode(decoder, count_from, held).await,
+        };
+        match decoded {
+            Ok(decoded) => Some(decoded.outcome.clone().map(|()| decoded)),
+            // A defect ends this task too, and so the process, loudly; else the process is ending.
+            Err(error) => error.try_into_panic().map_or(None, |panic| std::panic::resume_unwind(panic)),
         }
     }
 
@@ -131,11 +167,14 @@ impl PartitionTask {
         &self,
         tenure: &Arc<Tenure>,
         worker: &mut Worker,
-        held: Held,
+        mut block: DecodedBlock,
         stop: &CancellationToken,
     ) -> Result<(), End> {
         let began = Instant::now();
-        let batches = worker.step(&held.block);
+        let (next_offset, high_watermark) = (block.next_offset, block.high_watermark);
+        let batches = worker.count(&mut block.decoded, next_offset);
+        // Its memory is for the next block; the batches have all they need.
+        drop(block);
         measure::processed(&self.partition.topic, began.elapsed());
         let took_ms = began.elapsed().as_millis() as u64;
         let mut newest_ms = 0;
@@ -155,7 +194,7 @@ impl PartitionTask {
                 committed = tenure.stored().map(|checkpoint| checkpoint.offset), events = tally.events,
                 duplicates = tally.duplicates, dead_letters = tally.dead_letters, took_ms, "batch counted");
         }
-        let lag = held.block.high_watermark - held.block.next_offset;
+        let lag = high_watermark - next_offset;
         let behind = if lag > 0 { age(newest_ms).as_secs_f64() } else { 0.0 };
         measure::lag(&self.partition, lag, behind);
         Ok(())

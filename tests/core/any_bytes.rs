@@ -7,6 +7,7 @@ use streamgauge::{
     catalog::{CatalogChoice, plan::Catalog},
     core::{
         batch::Purpose,
+        decode::Decoded,
         dedupe::{IdentitySecret, SECRET_BYTES},
         worker::Worker,
     },
@@ -75,7 +76,8 @@ proptest! {
             }).collect();
             let mut handled = 0;
             let mut dead = 0;
-            for batch in worker.step(&block(&records, values.len() as i64, values.len() as i64)) {
+            let block = block(&records, values.len() as i64, values.len() as i64);
+            for batch in worker.step(&block, &mut Decoded::default()).unwrap() {
                 let tally = batch.tally;
                 prop_assert_eq!(tally.records, tally.events + tally.duplicates + tally.tombstones + tally.dead_letters);
                 handled += tally.records;

@@ -10,6 +10,7 @@ use streamgauge::{
     catalog::plan::{Catalog, Topic},
     core::{
         batch::{Batch, Purpose},
+        decode::Decoded,
         dedupe::{IdentitySecret, SECRET_BYTES},
         worker::Worker,
     },
@@ -38,6 +39,7 @@ struct Partition<'l> {
 /// What is lost when a worker is dropped.
 struct Tenure {
     worker: Worker,
+    decoded: Decoded,
     /// What is stored, as far as it knows.
     expect: Option<Checkpoint>,
     fetch_from: i64,
@@ -123,6 +125,7 @@ impl Partition<'_> {
         let worker = Worker::new(Arc::clone(&self.topic), self.partition.clone(), secret, count_from, batch_events);
         Tenure {
             worker,
+            decoded: Decoded::default(),
             expect,
             fetch_from: (count_from - self.topic.dedupe.offsets).max(0),
             next: count_from,
@@ -144,7 +147,8 @@ impl Partition<'_> {
         let before = records.last().map_or(tenure.fetch_from, |record| record.offset + 1);
         let next_offset = before + random.below((after - before) as usize + 1) as i64;
         tenure.fetch_from = next_offset;
-        for batch in tenure.worker.step(&block(records, next_offset, self.end())) {
+        let block = block(records, next_offset, self.end());
+        for batch in tenure.worker.step(&block, &mut tenure.decoded).unwrap() {
             self.gather(&mut tenure, batch, seen);
         }
         self.tenure = Some(tenure);

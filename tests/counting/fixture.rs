@@ -193,6 +193,7 @@ impl World {
             store: Arc::clone(&self.store) as _,
             generations: Arc::default(),
             fetcher: Fetcher::new(Arc::clone(&log), limits, 1_000_000, Arc::clone(&health)),
+            decoding: Arc::default(),
             outbox: Outbox {
                 producer: Arc::new(Producer::new(Arc::clone(&log), retries)),
                 routing: Arc::new(Routing::new(Arc::clone(&log))),

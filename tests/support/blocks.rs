@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use streamgauge::log::{Block, RecordRef, Records};
+use streamgauge::log::{Block, LogError, RecordRef, Records};
 
 use super::oracle::Record;
 
@@ -10,7 +10,7 @@ use super::oracle::Record;
 pub struct Rows(pub Arc<[Record]>);
 
 impl Records for Rows {
-    fn visit(&self, visitor: &mut dyn FnMut(RecordRef<'_>)) {
+    fn visit(&self, visitor: &mut dyn FnMut(RecordRef<'_>)) -> Result<(), LogError> {
         for record in self.0.iter() {
             let headers: Vec<(&[u8], Option<&[u8]>)> =
                 record.headers.iter().map(|(name, value)| (name.as_bytes(), Some(&value[..]))).collect();
@@ -22,6 +22,7 @@ impl Records for Rows {
                 headers: &headers,
             });
         }
+        Ok(())
     }
 }
 

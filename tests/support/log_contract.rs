@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use streamgauge::{
-    log::{At, Block, FetchLimits, FetchPosition, Log, LogError, OutRecord, TopicInfo, TopicSpec},
+    log::{At, Block, FetchLimits, FetchPosition, Log, LogError, OutRecord, RecordRef, TopicInfo, TopicSpec},
     model::TopicPartition,
 };
 
@@ -236,7 +236,7 @@ pub async fn read_to(log: &dyn Log, partition: &TopicPartition, from: i64, end: 
         let block = fetch_one(log, partition, offset).await.unwrap();
         assert!(block.next_offset > offset && block.high_watermark >= block.next_offset);
         offset = block.next_offset;
-        block.records.visit(&mut |record| {
+        let visited = block.records.visit(&mut |record| {
             let header = |(name, value): &(&[u8], Option<&[u8]>)| {
                 (String::from_utf8(name.to_vec()).unwrap(), value.unwrap_or_default().to_vec())
             };
@@ -248,6 +248,7 @@ pub async fn read_to(log: &dyn Log, partition: &TopicPartition, from: i64, end: 
             };
             read.push((record.offset, owned));
         });
+        visited.unwrap();
     }
     read
 }
@@ -270,7 +271,8 @@ fn position(partition: &TopicPartition, offset: i64) -> FetchPosition {
 
 fn values(block: &Block) -> Vec<String> {
     let mut values = Vec::new();
-    block.records.visit(&mut |r| values.push(String::from_utf8_lossy(r.value.unwrap_or_default()).into_owned()));
+    let mut push = |r: RecordRef<'_>| values.push(String::from_utf8_lossy(r.value.unwrap_or_default()).into_owned());
+    block.records.visit(&mut push).unwrap();
     values
 }
 

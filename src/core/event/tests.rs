@@ -26,7 +26,8 @@ type Read = (&'static str, String, Option<String>, Option<i64>, String);
 fn read(topic: &Topic, value: &str) -> Result<Read, &'static str> {
     let headers: [(&[u8], Option<&[u8]>); 1] = [(b"event-id", Some(b"h"))];
     let record = RecordRef { offset: 0, timestamp_ms: RECORD_MS, key: None, value: None, headers: &headers };
-    let event = decode(topic, &Layout::new(topic), value.as_bytes(), &record).map_err(|reason| reason.code())?;
+    let (layout, mut scratch) = (Layout::new(topic), Scratch::default());
+    let event = decode(topic, &layout, &mut scratch, value.as_bytes(), &record).map_err(|reason| reason.code())?;
     let kind = &topic.events[event.event_type];
     let slot = topic.fields.iter().position(|field| &**field == "a").unwrap();
     assert_eq!(event.time_ms, event.own_time_ms.unwrap_or(RECORD_MS));
@@ -73,12 +74,9 @@ fn shapes_are_told_apart_in_order() {
         let found = read(topic, value).map(|(shape, .., a)| (shape, a));
         assert_eq!(found, expected.map(|(shape, a)| (shape, a.to_owned())), "{value}");
     }
-    let invalid = decode(
-        &all,
-        &Layout::new(&all),
-        b"{\"type\":\"e\",\"a\":\"\xff\"}",
-        &RecordRef { offset: 0, timestamp_ms: 0, key: None, value: None, headers: &[] },
-    );
+    let (layout, mut scratch) = (Layout::new(&all), Scratch::default());
+    let record = RecordRef { offset: 0, timestamp_ms: 0, key: None, value: None, headers: &[] };
+    let invalid = decode(&all, &layout, &mut scratch, b"{\"type\":\"e\",\"a\":\"\xff\"}", &record);
     assert_eq!(invalid.unwrap_err().code(), "not-json");
 }
 

@@ -200,7 +200,7 @@ async fn fetch_once(
 struct Decoded(Vec<RecordAndOffset>);
 
 impl Records for Decoded {
-    fn visit(&self, visitor: &mut dyn FnMut(RecordRef<'_>)) {
+    fn visit(&self, visitor: &mut dyn FnMut(RecordRef<'_>)) -> Result<(), LogError> {
         let mut headers = Vec::new();
         for RecordAndOffset { record, offset } in &self.0 {
             headers.clear();
@@ -213,5 +213,6 @@ impl Records for Decoded {
                 headers: &headers,
             });
         }
+        Ok(())
     }
 }

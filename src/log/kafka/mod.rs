@@ -9,6 +9,7 @@ mod error;
 mod fetch;
 mod options;
 mod produce;
+mod wire;
 
 use std::sync::Arc;
 

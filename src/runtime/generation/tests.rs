@@ -21,7 +21,7 @@ fn batch(next_offset: i64, deltas: &[(&str, Delta)]) -> Batch {
     for (name, delta) in deltas {
         let kind = if matches!(delta, Delta::Max(_)) { Kind::Max } else { Kind::Count };
         let key = Key::new(kind, *name);
-        batch.deltas.insert_unique(key.hash(), (key, delta.clone()), |(key, _)| key.hash());
+        batch.deltas.push((key, delta.clone()));
     }
     batch
 }
@@ -128,9 +128,7 @@ async fn critical_batches_and_large_ones_are_due_at_once() {
     let elements = (0..SEAL_WEIGHT).map(|n| (n.to_string().into_boxed_str(), 1)).collect();
     let mut large = Batch { next_offset: 13, ..Batch::default() };
     let key = Key::new(Kind::Top, "ranking");
-    large
-        .deltas
-        .insert_unique(key.hash(), (key, Delta::Top { expire_at_ms: None, sums: elements }), |(key, _)| key.hash());
+    large.deltas.push((key, Delta::Top { expire_at_ms: None, sums: elements }));
     generations.merge(&tenure, large).await.unwrap();
     generations.due().await;
     assert!(!generations.seal().unwrap().sections.is_empty() && !generations.is_critical());

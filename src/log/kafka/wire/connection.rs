@@ -1,0 +1,355 @@
+//! One connection to a broker: requests go out in the order in which they are begun, and answers come back in that order.
+
+use std::{
+    collections::VecDeque,
+    io,
+    marker::PhantomData,
+    ops::RangeInclusive,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::{
+    messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader},
+    protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf},
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use super::{
+    frames::Frames,
+    stream::{self, Stream},
+    versions::Versions,
+};
+use crate::log::{LogError, kafka::KafkaOptions};
+
+/// Requests that may wait for their answers on one connection.
+const MAX_WAITING: usize = 1024;
+/// Where the correlation id stands in a request, behind the length (4), the key (2) and the version (2).
+const CORRELATION_AT: usize = 8;
+/// Longest wait that a broker may ask for by its throttle time.
+const MAX_THROTTLE: Duration = Duration::from_secs(30);
+/// Name told in ApiVersions (KIP-511); versions there may have digits, letters, dots and dashes only.
+const SOFTWARE_NAME: &str = "streamgauge";
+
+/// An open connection.
+pub(in crate::log::kafka) struct Connection {
+    address: Arc<str>,
+    client_id: StrBytes,
+    versions: Versions,
+    queue: mpsc::Sender<Outgoing>,
+    shared: Arc<Shared>,
+    /// The broker ends the session then (KIP-368).
+    session_ends_at: Option<Instant>,
+    _reader: AbortOnDropHandle<()>,
+    _writer: AbortOnDropHandle<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<VecDeque<Waiting>>,
+    quiet_until: Mutex<Option<Instant>>,
+    failure: OnceLock<LogError>,
+    closed: CancellationToken,
+}
+
+struct Outgoing {
+    frame: Bytes,
+    answer: oneshot::Sender<Result<Bytes, LogError>>,
+}
+
+struct Waiting {
+    correlation: i32,
+    answer: oneshot::Sender<Result<Bytes, LogError>>,
+}
+
+/// A request under way.
+pub(in crate::log::kafka) struct Pending<R> {
+    answer: oneshot::Receiver<Result<Bytes, LogError>>,
+    version: i16,
+    address: Arc<str>,
+    request: PhantomData<fn() -> R>,
+}
+
+impl<R: Request> Pending<R> {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// The connection broke, or the answer cannot be read.
+    pub(in crate::log::kafka) async fn answer(self) -> Result<R::Response, LogError> {
+        let gone = || unavailable(&self.address, "the connection was closed");
+        let mut bytes = self.answer.await.map_err(|_| gone())??;
+        decode::<R>(&mut bytes, self.version).map_err(|reason| unreadable::<R>(&self.address, &reason))
+    }
+}
+
+impl Connection {
+    /// Connects, authenticates and asks for the broker's versions. The caller has the deadline.
+    ///
+    /// # Errors
+    /// The broker cannot be reached, or refuses us.
+    pub(super) async fn open(address: &str, options: &KafkaOptions) -> Result<Self, LogError> {
+        let mut stream = stream::open(address).await.map_err(|error| unavailable(address, &error.to_string()))?;
+        let client_id = StrBytes::from_string(options.client_id.clone());
+        let versions = ask_versions(&mut stream, address, &client_id).await?;
+        let (reading, writing) = tokio::io::split(stream);
+        let (queue, outgoing) = mpsc::channel(MAX_WAITING);
+        let shared = Arc::new(Shared::default());
+        let address: Arc<str> = address.into();
+        let reader = read_loop(reading, Arc::clone(&shared), Arc::clone(&address), options.max_message_bytes);
+        let writer = write_loop(writing, outgoing, Arc::clone(&shared), Arc::clone(&address));
+        Ok(Self {
+            address,
+            client_id,
+            versions,
+            queue,
+            shared,
+            session_ends_at: None,
+            _reader: AbortOnDropHandle::new(tokio::spawn(reader)),
+            _writer: AbortOnDropHandle::new(tokio::spawn(writer)),
+        })
+    }
+
+    /// `host:port`.
+    pub(in crate::log::kafka) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether it takes requests.
+    pub(super) fn is_open(&self) -> bool {
+        self.shared.failure.get().is_none() && self.session_ends_at.is_none_or(|end| Instant::now() < end)
+    }
+
+    /// The newest version of a call that both sides know, within `wanted`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(in crate::log::kafka) fn version<R: Request>(&self, wanted: &RangeInclusive<i16>) -> Result<i16, LogError> {
+        self.versions.choose::<R>(wanted, &self.address)
+    }
+
+    /// Puts a request on its way. Requests leave in the order of these calls.
+    ///
+    /// # Errors
+    /// The connection is closed or has too many requests waiting.
+    pub(in crate::log::kafka) fn begin<R: Request>(&self, request: &R, version: i16) -> Result<Pending<R>, LogError> {
+        if let Some(failure) = self.shared.failure.get() {
+            return Err(failure.clone());
+        }
+        let frame = encode(request, version, &self.client_id)
+            .map_err(|reason| LogError::Invalid { what: format!("a request to {}", self.address), reason })?;
+        let (sender, answer) = oneshot::channel();
+        self.queue.try_send(Outgoing { frame, answer: sender }).map_err(|_| {
+            self.shared.failure.get().cloned().unwrap_or_else(|| {
+                unavailable(&self.address, "too many requests wait for this broker, or the connection was closed")
+            })
+        })?;
+        Ok(Pending { answer, version, address: Arc::clone(&self.address), request: PhantomData })
+    }
+
+    /// Sends a request and waits for its answer. A connection that does not answer in time is closed: what comes behind
+    /// would wait as long.
+    ///
+    /// # Errors
+    /// As [`Connection::begin`] and [`Pending::answer`], or the deadline has passed.
+    pub(in crate::log::kafka) async fn call<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+        deadline: Instant,
+    ) -> Result<R::Response, LogError> {
+        let began = Instant::now();
+        let pending = self.begin(request, version)?;
+        match timeout_at(deadline, pending.answer()).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let after_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let error = LogError::TimedOut { what: format!("{} of {}", name::<R>(), self.address), after_ms };
+                self.close(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends nothing for as long as the broker asks (KIP-219).
+    pub(in crate::log::kafka) fn throttle(&self, throttle_ms: i32) {
+        let Ok(throttle_ms @ 1..) = u64::try_from(throttle_ms) else { return };
+        let until = Instant::now() + Duration::from_millis(throttle_ms).min(MAX_THROTTLE);
+        *self.shared.quiet_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+
+    /// Closes it: requests under way and later ones get this error.
+    pub(in crate::log::kafka) fn close(&self, why: LogError) {
+        self.shared.fail(why);
+    }
+}
+
+impl Shared {
+    fn fail(&self, why: LogError) {
+        let why = self.failure.get_or_init(|| why).clone();
+        self.closed.cancel();
+        for waiting in std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner)) {
+            let _ = waiting.answer.send(Err(why.clone()));
+        }
+    }
+
+    async fn quiet(&self) {
+        let until = *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = until {
+            sleep_until(until).await;
+        }
+    }
+}
+
+async fn write_loop(
+    mut writing: WriteHalf<Stream>,
+    mut outgoing: mpsc::Receiver<Outgoing>,
+    shared: Arc<Shared>,
+    address: Arc<str>,
+) {
+    let next_correlation = AtomicI32::new(1);
+    let write = async {
+        while let Some(Outgoing { frame, answer }) = outgoing.recv().await {
+            shared.quiet().await;
+            let correlation = next_correlation.fetch_add(1, Ordering::Relaxed);
+            // Enrolled before it is sent, so that the answer finds it.
+            shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(Waiting { correlation, answer });
+            let (head, tail) = frame.split_at(CORRELATION_AT);
+            let mut start = BytesMut::with_capacity(CORRELATION_AT + 4);
+            start.put_slice(head);
+            start.put_i32(correlation);
+            let mut whole = start.chain(tail.get(4..).unwrap_or_default());
+            writing.write_all_buf(&mut whole).await?;
+        }
+        Ok::<(), io::Error>(())
+    };
+    let written = tokio::select! {
+        written = write => written,
+        () = shared.closed.cancelled() => Ok(()),
+    };
+    shared.fail(unavailable(&address, &written.err().map_or_else(|| "closed".to_owned(), |error| error.to_string())));
+    // What is still in the queue is answered by dropping it.
+}
+
+async fn read_loop(reading: ReadHalf<Stream>, shared: Arc<Shared>, address: Arc<str>, max_bytes: usize) {
+    let frames = Arc::new(Frames::default());
+    let mut reading = BufReader::new(reading);
+    let read = async {
+        loop {
+            let length = usize::try_from(reading.read_i32().await?).unwrap_or(usize::MAX);
+            if !(4..=max_bytes).contains(&length) {
+                return Err(io::Error::other(format!(
+                    "it announced an answer of {length} bytes; 4 to {max_bytes} are taken (is this a Kafka listener?)"
+                )));
+            }
+            let frame = frames.read(&mut reading, length).await?;
+            let next = shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let correlation = frame.get(..4).map(|mut bytes| bytes.get_i32());
+            match next {
+                Some(next) if Some(next.correlation) == correlation => {
+                    // Whoever asked may have given up.
+                    let _ = next.answer.send(Ok(frame));
+                }
+                _ => return Err(io::Error::other("it answered something that was not asked")),
+            }
+        }
+    };
+    let ended: Result<(), io::Error> = tokio::select! {
+        ended = read => ended,
+        () = shared.closed.cancelled() => return,
+    };
+    let reason = match ended {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => "the broker closed the connection".to_owned(),
+        Err(error) => error.to_string(),
+        Ok(()) => "closed".to_owned(),
+    };
+    shared.fail(unavailable(&address, &reason));
+}
+
+/// One request and its answer on a stream that nobody else uses yet.
+pub(super) async fn exchange<R: Request>(
+    stream: &mut Stream,
+    address: &str,
+    client_id: &StrBytes,
+    request: &R,
+    version: i16,
+) -> Result<R::Response, LogError> {
+    /// No answer of a greeting is larger.
+    const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+    let broken = |error: io::Error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => unavailable(address, "the broker closed the connection"),
+        _ => unavailable(address, &error.to_string()),
+    };
+    let frame = encode(request, version, client_id).map_err(|reason| unreadable::<R>(address, &reason))?;
+    stream.write_all(&frame).await.map_err(broken)?;
+    stream.flush().await.map_err(broken)?;
+    let length = usize::try_from(stream.read_i32().await.map_err(broken)?).unwrap_or(usize::MAX);
+    if !(4..=MAX_ANSWER_BYTES).contains(&length) {
+        return Err(unavailable(address, "what answers there is no Kafka listener, or one that wants TLS"));
+    }
+    let mut answer = vec![0; length];
+    stream.read_exact(&mut answer).await.map_err(broken)?;
+    decode::<R>(&mut Bytes::from(answer), version).map_err(|reason| unreadable::<R>(address, &reason))
+}
+
+/// Asks in the newest form; an old broker answers in the oldest one that it does not know this form (KIP-511).
+async fn ask_versions(stream: &mut Stream, address: &str, client_id: &StrBytes) -> Result<Versions, LogError> {
+    const NEWEST: i16 = 3;
+    const UNSUPPORTED_VERSION: i16 = 35;
+    let request = ApiVersionsRequest::default()
+        .with_client_software_name(StrBytes::from_static_str(SOFTWARE_NAME))
+        .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+    let answer: ApiVersionsResponse = match exchange(stream, address, client_id, &request, NEWEST).await {
+        Ok(answer) if answer.error_code != UNSUPPORTED_VERSION => answer,
+        // The oldest form does not read as the newest one.
+        Ok(_) | Err(LogError::Unsupported { .. }) => {
+            exchange(stream, address, client_id, &ApiVersionsRequest::default(), 0).await?
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Versions::of(&answer))
+}
+
+fn encode<R: Request>(request: &R, version: i16, client_id: &StrBytes) -> Result<Bytes, String> {
+    let told = |error: &dyn std::fmt::Display| format!("{} v{version} cannot be encoded: {error}", name::<R>());
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_client_id(Some(client_id.clone()));
+    let header_version = R::header_version(version);
+    let size = header.compute_size(header_version).map_err(|error| told(&error))?
+        + request.compute_size(version).map_err(|error| told(&error))?;
+    let mut frame = BytesMut::with_capacity(4 + size);
+    frame.put_i32(i32::try_from(size).map_err(|error| told(&error))?);
+    header.encode(&mut frame, header_version).map_err(|error| told(&error))?;
+    request.encode(&mut frame, version).map_err(|error| told(&error))?;
+    Ok(frame.freeze())
+}
+
+fn decode<R: Request>(frame: &mut Bytes, version: i16) -> Result<R::Response, String> {
+    ResponseHeader::decode(frame, R::Response::header_version(version)).map_err(|error| error.to_string())?;
+    R::Response::decode(frame, version).map_err(|error| error.to_string())
+}
+
+fn name<R: Request>() -> String {
+    ApiKey::try_from(R::KEY).map_or_else(|()| R::KEY.to_string(), |key| format!("{key:?}"))
+}
+
+fn unavailable(address: &str, reason: &str) -> LogError {
+    LogError::Unavailable { what: format!("broker {address}"), reason: reason.to_owned() }
+}
+
+fn unreadable<R: Request>(address: &str, reason: &str) -> LogError {
+    LogError::Unsupported {
+        what: format!("the answer of {address} to {}", name::<R>()),
+        reason: format!("{reason}; the broker speaks another protocol or a newer one"),
+    }
+}

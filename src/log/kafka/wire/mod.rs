@@ -1,0 +1,318 @@
+//! Our own connections to the brokers, for the calls that rskafka does not do well (DESIGN, "Kafka").
+//!
+//! One connection per broker and [`Lane`]: a broker answers a connection's requests in order, so that a long poll would hold
+//! up what comes behind it. Connections open when they are first needed, and again after a pause that grows when they break.
+
+mod connection;
+mod frames;
+mod metadata;
+mod stream;
+mod versions;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::RangeInclusive,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use kafka_protocol::{messages::MetadataRequest, protocol::Request};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+pub(super) use self::{
+    connection::{Connection, Pending},
+    metadata::{Leader, NodeId},
+};
+use self::{metadata::Cluster, versions::Versions};
+use super::KafkaOptions;
+use crate::{log::LogError, model::TopicPartition};
+
+/// Longest pause before a broker is tried again.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// Most topics whose leaders are kept.
+const MAX_TOPICS: usize = 10_000;
+/// A part of the deadline for one broker among several: one that does not answer at all must not use it up.
+const TRIES_PER_DEADLINE: u32 = 3;
+/// Topic ids came with version 10 (KIP-516), leader epochs with 7 (KIP-320); older brokers still answer.
+const METADATA: RangeInclusive<i16> = 1..=12;
+
+/// What a connection is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    /// Long polls.
+    Fetch,
+    /// Records.
+    Produce,
+    /// Everything else.
+    Calls,
+}
+
+/// The brokers.
+pub(super) struct Wire {
+    pub(super) options: KafkaOptions,
+    state: Mutex<State>,
+    /// Held while asking for metadata, so that many callers ask once.
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    cluster: Cluster,
+    /// Topics that were asked for.
+    topics: BTreeSet<String>,
+    /// What was learnt before this is not to be trusted.
+    distrusted_at: Option<Instant>,
+    asked_at: Option<Instant>,
+    /// Which bootstrap broker is tried next.
+    turn: usize,
+    slots: HashMap<(Arc<str>, Lane), Arc<Slot>>,
+}
+
+/// The place of one connection.
+#[derive(Default)]
+struct Slot(tokio::sync::Mutex<Attempt>);
+
+#[derive(Default)]
+struct Attempt {
+    open: Option<Arc<Connection>>,
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl Wire {
+    pub(super) fn new(options: KafkaOptions) -> Self {
+        Self { options, state: Mutex::default(), asking: tokio::sync::Mutex::default() }
+    }
+
+    /// Who leads a partition. Asks the brokers where that is not known.
+    ///
+    /// # Errors
+    /// The partition does not exist, has no leader now, or no broker can be asked.
+    pub(super) async fn leader(&self, partition: &TopicPartition) -> Result<Leader, LogError> {
+        if let Some(leader) = self.known_leader(partition) {
+            return Ok(leader);
+        }
+        self.ask(Some(&partition.topic)).await?;
+        let state = self.state();
+        match state.cluster.leader(partition) {
+            Some(leader) => Ok(leader),
+            None if state.cluster.knows(&partition.topic) => Err(LogError::Unavailable {
+                what: partition.to_string(),
+                reason: "it has no leader now, or the topic has fewer partitions".to_owned(),
+            }),
+            None => Err(LogError::Unknown { what: partition.to_string() }),
+        }
+    }
+
+    /// Who leads a partition, as far as it is known and trusted.
+    pub(super) fn known_leader(&self, partition: &TopicPartition) -> Option<Leader> {
+        let state = self.state();
+        state.is_trusted().then(|| state.cluster.leader(partition)).flatten()
+    }
+
+    /// The broker that does what concerns the whole cluster.
+    ///
+    /// # Errors
+    /// No broker can be asked, or there is no controller now.
+    pub(super) async fn controller(&self) -> Result<NodeId, LogError> {
+        self.ask(None).await?;
+        self.state().cluster.controller.ok_or_else(|| LogError::Unavailable {
+            what: "the cluster".to_owned(),
+            reason: "it has no controller now".to_owned(),
+        })
+    }
+
+    /// The brokers that are up.
+    ///
+    /// # Errors
+    /// None of them can be asked.
+    pub(super) async fn nodes(&self) -> Result<Vec<NodeId>, LogError> {
+        self.ask(None).await?;
+        Ok(self.state().cluster.nodes.keys().copied().collect())
+    }
+
+    /// The cluster's id, where it is known.
+    pub(super) fn cluster_id(&self) -> Option<String> {
+        self.state().cluster.cluster_id.clone()
+    }
+
+    /// Has the leaders asked for anew before they are used again.
+    pub(super) fn distrust(&self) {
+        self.state().distrusted_at = Some(Instant::now());
+    }
+
+    /// Takes in a new leader that a broker names when it refuses (KIP-951).
+    pub(super) fn learn_leader(&self, partition: &TopicPartition, node: NodeId, epoch: i32, at: Option<String>) {
+        self.state().cluster.learn_leader(partition, node, epoch, at);
+    }
+
+    /// Keeps the address of a broker that an answer names.
+    pub(super) fn learn_node(&self, node: NodeId, address: String) {
+        self.state().cluster.nodes.insert(node, address);
+    }
+
+    /// The connection to a broker, opened where it is not.
+    ///
+    /// # Errors
+    /// It cannot be opened before the deadline, or the broker refuses us.
+    pub(super) async fn connection(
+        &self,
+        node: NodeId,
+        lane: Lane,
+        deadline: Instant,
+    ) -> Result<Arc<Connection>, LogError> {
+        let address = self.state().cluster.nodes.get(&node).cloned();
+        let Some(address) = address else {
+            self.distrust();
+            return Err(LogError::Unavailable {
+                what: format!("broker {node}"),
+                reason: "the cluster does not list it now".to_owned(),
+            });
+        };
+        let opened = self.connect(&address, lane, deadline).await;
+        if opened.is_err() {
+            // A broker that is gone may lead no longer.
+            self.distrust();
+        }
+        opened
+    }
+
+    /// Asks a broker and waits for the answer, on the connection for calls. `wanted` are the versions that the caller knows;
+    /// `request` makes the request for the one that is used.
+    ///
+    /// # Errors
+    /// The broker cannot be reached or does not answer before the deadline.
+    pub(super) async fn call<R: Request>(
+        &self,
+        node: NodeId,
+        wanted: &RangeInclusive<i16>,
+        deadline: Instant,
+        request: impl FnOnce(i16) -> R,
+    ) -> Result<R::Response, LogError> {
+        let connection = self.connection(node, Lane::Calls, deadline).await?;
+        let version = connection.version::<R>(wanted)?;
+        connection.call(&request(version), version, deadline).await
+    }
+
+    async fn connect(&self, address: &str, lane: Lane, deadline: Instant) -> Result<Arc<Connection>, LogError> {
+        let slot = Arc::clone(self.state().slots.entry((address.into(), lane)).or_default());
+        let late = |what: &str| LogError::TimedOut {
+            what: format!("{what} {address}"),
+            after_ms: u64::try_from(self.options.request_timeout.as_millis()).unwrap_or(u64::MAX),
+        };
+        let Ok(mut attempt) = timeout_at(deadline, slot.0.lock()).await else { return Err(late("connecting to")) };
+        if let Some(open) = attempt.open.as_ref().filter(|open| open.is_open()) {
+            return Ok(Arc::clone(open));
+        }
+        attempt.open = None;
+        if let Some(not_before) = attempt.not_before {
+            if not_before >= deadline {
+                return Err(late("waiting to connect again to"));
+            }
+            sleep_until(not_before).await;
+        }
+        let limit = self.options.request_timeout / TRIES_PER_DEADLINE;
+        let opened = match timeout(limit, Connection::open(address, &self.options)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(late("connecting to")),
+        };
+        match opened {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                *attempt = Attempt { open: Some(Arc::clone(&connection)), ..Attempt::default() };
+                Ok(connection)
+            }
+            Err(error) => {
+                attempt.not_before = Some(Instant::now() + self.pause_after(attempt.failures));
+                attempt.failures = attempt.failures.saturating_add(1);
+                Err(error)
+            }
+        }
+    }
+
+    /// The pause after so many failures: doubles up to a cap, and lies anywhere in its upper half, so that many clients do
+    /// not come back at the same moment.
+    pub(super) fn pause_after(&self, failures: u32) -> Duration {
+        let longest = self.options.retry_backoff.saturating_mul(1 << failures.min(16)).min(MAX_BACKOFF);
+        longest.mul_f64(rand::random_range(0.5..=1.0))
+    }
+
+    /// Asks for metadata, about the topics that were asked for before and this one, unless someone else just has.
+    async fn ask(&self, topic: Option<&str>) -> Result<(), LogError> {
+        let wanted_at = Instant::now();
+        let _asking = self.asking.lock().await;
+        let (topics, addresses, pause) = {
+            let mut state = self.state();
+            let is_new = topic.is_some_and(|topic| !state.topics.contains(topic));
+            if let Some(topic) = topic.filter(|_| is_new) {
+                if state.topics.len() >= MAX_TOPICS {
+                    state.topics.clear();
+                }
+                state.topics.insert(topic.to_owned());
+            }
+            if !is_new && state.asked_at.is_some_and(|asked_at| asked_at > wanted_at) {
+                return Ok(());
+            }
+            let again_at = state.asked_at.filter(|_| !is_new).map(|at| at + self.options.retry_backoff);
+            (state.topics.clone(), state.addresses(&self.options.brokers), again_at)
+        };
+        if let Some(again_at) = pause {
+            sleep_until(again_at).await;
+        }
+        let mut last = LogError::Unavailable {
+            what: "asking for metadata".to_owned(),
+            reason: "no broker is known; set KAFKA_BROKERS".to_owned(),
+        };
+        for address in addresses {
+            let limit = self.options.request_timeout / TRIES_PER_DEADLINE;
+            let asked_at = Instant::now();
+            match self.ask_one(&address, &topics, asked_at + limit).await {
+                Ok(()) => {
+                    self.state().asked_at = Some(asked_at);
+                    return Ok(());
+                }
+                Err(error @ LogError::Refused { .. }) => return Err(error),
+                Err(error) => last = error,
+            }
+            sleep(Duration::ZERO).await;
+        }
+        Err(last)
+    }
+
+    async fn ask_one(&self, address: &str, topics: &BTreeSet<String>, deadline: Instant) -> Result<(), LogError> {
+        let connection = self.connect(address, Lane::Calls, deadline).await?;
+        let version = connection.version::<MetadataRequest>(&METADATA)?;
+        let answer = connection.call(&metadata::request(topics), version, deadline).await?;
+        connection.throttle(answer.throttle_time_ms);
+        self.state().cluster.learn(answer, topics);
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_trusted(&self) -> bool {
+        self.asked_at.is_some_and(|asked_at| self.distrusted_at.is_none_or(|distrusted_at| asked_at > distrusted_at))
+    }
+
+    /// Whom to ask: brokers that are connected, then the others, then those that the user named; each time another first.
+    fn addresses(&mut self, bootstrap: &[String]) -> Vec<String> {
+        let known: BTreeSet<String> = self.cluster.nodes.values().cloned().collect();
+        // A connection that is not open any more, to a broker that is not listed any more, is forgotten.
+        self.slots.retain(|(address, _), slot| {
+            known.contains(&**address)
+                || slot.0.try_lock().map_or(true, |a| a.open.as_ref().is_some_and(|c| c.is_open()))
+        });
+        let mut addresses: Vec<String> = known.into_iter().collect();
+        addresses.extend(bootstrap.iter().cloned());
+        let mut seen = BTreeSet::new();
+        addresses.retain(|address| seen.insert(address.clone()));
+        self.turn = self.turn.wrapping_add(1);
+        let turn = self.turn % addresses.len().max(1);
+        addresses.rotate_left(turn);
+        addresses
+    }
+}

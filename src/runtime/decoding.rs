@@ -1,0 +1,143 @@
+//! Decoding blocks beside everything else: a large block on a thread of its own, so that sockets are read and the API answers
+//! meanwhile, and the next blocks of a partition on other cores before it is their turn.
+
+use std::{
+    num::NonZero,
+    sync::{Arc, Mutex, PoisonError},
+    thread::available_parallelism,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{JoinError, JoinHandle, spawn_blocking},
+};
+
+use super::fetcher::Held;
+use crate::{
+    core::decode::{Decoded, Decoder},
+    log::LogError,
+};
+
+/// Blocks below this are decoded where they are needed: another thread would cost more than it saves.
+const SMALL_BYTES: usize = 16 * 1024;
+
+/// The cores, and memory for decoded blocks.
+pub struct Decoding {
+    /// A block that is decoded now.
+    cores: Arc<Semaphore>,
+    /// A block that is decoded, or will be, before it is its turn (invariant 5).
+    ahead: Arc<Semaphore>,
+    idle: Mutex<Vec<Decoded>>,
+    max_idle: usize,
+}
+
+/// A decoded block, or why it cannot be read. Its memory goes back when it is dropped.
+pub struct DecodedBlock {
+    /// The records.
+    pub decoded: Decoded,
+    /// Whether it could be read to its end.
+    pub outcome: Result<(), LogError>,
+    /// Where the next block begins.
+    pub next_offset: i64,
+    /// End of the readable log when the block was fetched.
+    pub high_watermark: i64,
+    home: Arc<Decoding>,
+}
+
+impl Drop for DecodedBlock {
+    fn drop(&mut self) {
+        self.home.give_back(std::mem::take(&mut self.decoded));
+    }
+}
+
+/// A block that is decoded before its turn.
+pub struct Ahead {
+    task: JoinHandle<Result<DecodedBlock, JoinError>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Ahead {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// The task has failed: a defect of ours.
+    pub async fn decoded(self) -> Result<DecodedBlock, JoinError> {
+        self.task.await?
+    }
+}
+
+impl Default for Decoding {
+    fn default() -> Self {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        Self {
+            cores: Arc::new(Semaphore::new(cores)),
+            ahead: Arc::new(Semaphore::new(cores)),
+            idle: Mutex::default(),
+            max_idle: cores + 1,
+        }
+    }
+}
+
+impl Decoding {
+    /// Decodes a block whose turn it is.
+    ///
+    /// # Errors
+    /// The task has failed: a defect of ours.
+    pub async fn decode(
+        self: &Arc<Self>,
+        decoder: &Arc<Decoder>,
+        count_from: i64,
+        held: Held,
+    ) -> Result<DecodedBlock, JoinError> {
+        if held.block.size_bytes < SMALL_BYTES {
+            return Ok(self.decode_now(decoder, count_from, held));
+        }
+        self.spawn(decoder, count_from, held).await?
+    }
+
+    /// Room to decode a block ahead, if there is any.
+    pub fn room_ahead(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.ahead).try_acquire_owned().ok()
+    }
+
+    /// Begins to decode a block before its turn.
+    pub fn decode_ahead(
+        self: &Arc<Self>,
+        room: OwnedSemaphorePermit,
+        decoder: &Arc<Decoder>,
+        count_from: i64,
+        held: Held,
+    ) -> Ahead {
+        Ahead { task: self.spawn(decoder, count_from, held), _permit: room }
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        decoder: &Arc<Decoder>,
+        count_from: i64,
+        held: Held,
+    ) -> JoinHandle<Result<DecodedBlock, JoinError>> {
+        let (decoding, decoder) = (Arc::clone(self), Arc::clone(decoder));
+        tokio::spawn(async move {
+            // Never closed. Held while decoding only, so that nobody waits for a core behind someone who waits himself.
+            let _core = decoding.cores.clone().acquire_owned().await;
+            let work = spawn_blocking(move || decoding.decode_now(&decoder, count_from, held));
+            work.await
+        })
+    }
+
+    fn decode_now(self: &Arc<Self>, decoder: &Decoder, count_from: i64, held: Held) -> DecodedBlock {
+        let mut decoded = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let outcome = decoder.block(&held.block, count_from, &mut decoded);
+        let (next_offset, high_watermark) = (held.block.next_offset, held.block.high_watermark);
+        DecodedBlock { decoded, outcome, next_offset, high_watermark, home: Arc::clone(self) }
+    }
+
+    fn give_back(&self, mut decoded: Decoded) {
+        decoded.clear();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < self.max_idle {
+            idle.push(decoded);
+        }
+    }
+}
