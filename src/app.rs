@@ -132,6 +132,7 @@ impl Engine {
             max_wait: config.counting.batch_timeout,
             min_bytes: config.kafka.fetch_min_bytes,
             max_partition_bytes: config.kafka.fetch_max_partition_bytes,
+            max_bytes: i32::try_from(config.kafka.fetch_max_bytes).unwrap_or(i32::MAX),
         };
         let counting = Arc::new(Counting {
             log: Arc::clone(&log),

@@ -9,6 +9,15 @@ pub enum LogError {
         /// The topic or partition.
         what: String,
     },
+    /// The topic was deleted and made again while it was read: what comes next is another log, and its offsets mean other
+    /// records. Told once for each partition; who asks again reads the new one.
+    #[error(
+        "topic {topic} was deleted and made again: its records are others now, and offsets of before mean nothing in it"
+    )]
+    Recreated {
+        /// The topic.
+        topic: String,
+    },
     /// The offset asked for is not in the log any more, or not yet.
     #[error("offset {offset} of {partition} is outside the log")]
     OffsetOutOfRange {
@@ -70,6 +79,7 @@ impl LogError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unknown { .. } => "unknown",
+            Self::Recreated { .. } => "recreated",
             Self::OffsetOutOfRange { .. } => "offset_out_of_range",
             Self::TooLarge { .. } => "too_large",
             Self::Invalid { .. } => "invalid",

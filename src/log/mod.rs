@@ -6,6 +6,7 @@
 pub mod broker;
 mod error;
 pub mod kafka;
+pub mod record;
 
 use std::time::Duration;
 
@@ -93,19 +94,25 @@ pub struct FetchLimits {
     pub min_bytes: i32,
     /// Most bytes of one block (`KAFKA_FETCH_MAX_PARTITION_BYTES`); a single larger record batch still comes whole.
     pub max_partition_bytes: i32,
+    /// Most bytes of one answer of one broker, over all its partitions; a single larger record batch still comes whole. With
+    /// the blocks that were handed out and are still held, it bounds the memory that fetching takes.
+    pub max_bytes: i32,
 }
 
 /// Consecutive records of one partition, as fetched.
 pub struct Block {
     /// Where to fetch next. Told apart from the records, since a block may hold offsets without a record.
     pub next_offset: i64,
-    /// End of the readable log when the block was fetched.
+    /// End of the readable log when the block was fetched, at least `next_offset`: Kafka's last stable offset, which lies
+    /// before the high watermark while a transaction is open. Nobody can read further then, so this is what lag is told
+    /// from: it comes to 0 for a reader that has all it may have.
     pub high_watermark: i64,
     /// First offset that the broker still holds, where the broker said so.
     pub log_start: Option<i64>,
     /// Epoch of the leader that answered, where known.
     pub leader_epoch: Option<i32>,
-    /// Rough size in memory, bytes.
+    /// Bytes of the records as they were fetched: compressed, if they were produced so. What the block takes in memory; the
+    /// memory of an answer is free again when all its blocks are dropped.
     pub size_bytes: usize,
     /// The records.
     pub records: Box<dyn Records>,
@@ -113,10 +120,11 @@ pub struct Block {
 
 /// The records of a [`Block`], visited in offset order as borrowed slices.
 pub trait Records: Send + Sync {
-    /// Calls `visitor` for each record. Offsets below the position asked for are left out.
+    /// Calls `visitor` for each record. Offsets below the position asked for are left out, and so are records of transactions
+    /// that were aborted. Checksums are compared, and records decompressed, here: on the caller's thread, again at each visit.
     ///
     /// # Errors
-    /// A record batch is damaged or cannot be read, after the records before it were visited.
+    /// [`LogError::Unsupported`]: a batch is damaged or cannot be decoded. The records before it have been visited.
     fn visit(&self, visitor: &mut dyn FnMut(RecordRef<'_>)) -> Result<(), LogError>;
 }
 

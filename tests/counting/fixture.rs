@@ -187,7 +187,7 @@ impl World {
         let now = Instant::now();
         let health = Arc::new(Health::new(now));
         [LOG_PART, STORE_PART, COUNTING_PART].into_iter().for_each(|part| health.add_part(part, false, now));
-        let limits = FetchLimits { max_wait: Duration::from_millis(20), min_bytes: 1, max_partition_bytes: 1_000_000 };
+        let limits = FetchLimits { max_wait: Duration::from_millis(20), min_bytes: 1, max_partition_bytes: 1_000_000, max_bytes: 8_000_000 };
         let retries = ProducerOptions { retries: 0, ..ProducerOptions::default() };
         let counting = Arc::new(Counting {
             store: Arc::clone(&self.store) as _,

@@ -23,6 +23,7 @@ use self::{
     cluster::{Cluster, Connections},
     error::explain,
     fetch::Fetcher,
+    wire::Wire,
 };
 use super::{At, Block, FetchLimits, FetchPosition, Log, LogError, OutRecord, TopicInfo, TopicSpec};
 use crate::model::TopicPartition;
@@ -35,14 +36,17 @@ pub struct KafkaLog {
     cluster: Arc<Cluster>,
     /// Connections for everything but fetching.
     calls: Connections,
+    /// Our own connections.
+    wire: Arc<Wire>,
     fetcher: Fetcher,
 }
 
 impl KafkaLog {
     /// Makes the log ready to connect; the broker may be down.
     pub fn connect(options: KafkaOptions) -> Self {
+        let wire = Arc::new(Wire::new(options.clone()));
         let cluster = Arc::new(Cluster::new(options));
-        Self { fetcher: Fetcher::new(Arc::clone(&cluster)), calls: Connections::default(), cluster }
+        Self { fetcher: Fetcher::new(Arc::clone(&wire)), calls: Connections::default(), cluster, wire }
     }
 
     /// Asks the controller to create a topic.

@@ -9,7 +9,7 @@ use kafka_protocol::{
 };
 use uuid::Uuid;
 
-use crate::model::TopicPartition;
+use crate::{log::LogError, model::TopicPartition};
 
 /// Number of a broker within its cluster.
 pub(in crate::log::kafka) type NodeId = i32;
@@ -30,6 +30,10 @@ pub(in crate::log::kafka) struct Leader {
 struct KnownTopic {
     id: Uuid,
     leaders: HashMap<i32, (NodeId, i32)>,
+    /// Partitions that it has, with or without a leader.
+    partitions: BTreeSet<i32>,
+    /// What the broker says instead.
+    error_code: i16,
 }
 
 /// The cluster, as last known.
@@ -50,9 +54,24 @@ impl Cluster {
         Some(Leader { node, epoch, topic_id: topic.id })
     }
 
-    /// Whether the topic is known to have, or not to have, this partition: asking again would tell nothing else.
-    pub(super) fn knows(&self, topic: &str) -> bool {
-        self.topics.contains_key(topic)
+    /// Why [`Self::leader`] knows none, right after asking.
+    pub(super) fn why_no_leader(&self, partition: &TopicPartition) -> LogError {
+        let what = partition.to_string();
+        let topic = self.topics.get(&*partition.topic);
+        match topic.map(|topic| (topic, ResponseError::try_from_code(topic.error_code))) {
+            Some((_, Some(ResponseError::TopicAuthorizationFailed))) => LogError::Refused {
+                what,
+                reason: "the broker does not show this topic to this client; grant its user DESCRIBE on it".to_owned(),
+            },
+            Some((_, Some(error @ ResponseError::InvalidTopicException))) => {
+                LogError::Refused { what, reason: error.to_string() }
+            }
+            Some((_, Some(error))) => LogError::Unavailable { what, reason: error.to_string() },
+            Some((topic, None)) if topic.partitions.contains(&partition.partition) => {
+                LogError::Unavailable { what, reason: "it has no leader now".to_owned() }
+            }
+            Some(_) | None => LogError::Unknown { what },
+        }
     }
 
     /// Takes in an answer about the topics in `asked`. A leader of an older epoch than the known one is not believed: brokers
@@ -77,7 +96,8 @@ impl Cluster {
                 (partition.partition_index, newer.copied().unwrap_or(told))
             });
             let leaders = leaders.collect();
-            known.insert(name, KnownTopic { id: topic.topic_id, leaders });
+            let partitions = topic.partitions.iter().map(|partition| partition.partition_index).collect();
+            known.insert(name, KnownTopic { id: topic.topic_id, leaders, partitions, error_code: topic.error_code });
         }
         self.topics.retain(|name, _| !asked.contains(name));
         self.topics.extend(known);

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 pub(super) use self::{
     connection::{Connection, Pending},
-    metadata::{Leader, NodeId},
+    metadata::{Leader, NodeId, address as broker_address},
 };
 use self::{metadata::Cluster, versions::Versions};
 use super::KafkaOptions;
@@ -96,11 +96,7 @@ impl Wire {
         let state = self.state();
         match state.cluster.leader(partition) {
             Some(leader) => Ok(leader),
-            None if state.cluster.knows(&partition.topic) => Err(LogError::Unavailable {
-                what: partition.to_string(),
-                reason: "it has no leader now, or the topic has fewer partitions".to_owned(),
-            }),
-            None => Err(LogError::Unknown { what: partition.to_string() }),
+            None => Err(state.cluster.why_no_leader(partition)),
         }
     }
 
