@@ -12,8 +12,12 @@ use streamgauge::{
     model::TopicPartition,
 };
 
-const LIMITS: FetchLimits =
-    FetchLimits { max_wait: Duration::from_millis(500), min_bytes: 1, max_partition_bytes: 1 << 20 };
+const LIMITS: FetchLimits = FetchLimits {
+    max_wait: Duration::from_millis(500),
+    min_bytes: 1,
+    max_partition_bytes: 1 << 20,
+    max_bytes: 8 << 20,
+};
 /// How long a condition may take to come true.
 const PATIENCE: Duration = Duration::from_secs(20);
 
