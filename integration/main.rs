@@ -3,6 +3,7 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+mod access;
 mod brokers;
 mod cluster;
 mod faults;

@@ -2,6 +2,8 @@
 //!
 //! Longer than most files, since the wiring is read from the parts to the end of the process in one go.
 
+pub mod kafka;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{net::TcpListener, task::JoinSet};
@@ -15,7 +17,7 @@ use crate::{
     log::{
         FetchLimits, Log,
         broker::{Broker, BrokerConfig, BrokerError, DataDirLock, SEGMENT_BYTES},
-        kafka::{KafkaLog, KafkaOptions},
+        kafka::KafkaLog,
     },
     runtime::{
         COUNTING_PART, LOG_PART, OffsetReset, STORE_PART,
@@ -36,6 +38,7 @@ use crate::{
         redis::{Password, RedisOptions, RedisStore},
     },
     telemetry::metrics::{Exporter, UPKEEP_INTERVAL_MS},
+    tls::TlsError,
 };
 
 /// Bytes that publishing, dead letters and forwards may have waiting for the broker, together.
@@ -51,6 +54,9 @@ pub enum AppError {
     /// The embedded log.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// The certificates for Kafka.
+    #[error("TLS to Kafka (KAFKA_TLS_*): {0}")]
+    Tls(#[from] TlsError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -331,16 +337,7 @@ async fn open_log(config: &Config, catalog: &Catalog) -> Result<(Arc<dyn Log>, O
             (vec![broker.local_addr().to_string()], Some(broker))
         }
     };
-    let compression_of =
-        catalog.topics.iter().filter_map(|topic| Some((topic.name.to_string(), topic.compression?))).collect();
-    let log = KafkaLog::connect(KafkaOptions {
-        client_id: config.kafka.client_id.clone(),
-        request_timeout: config.kafka.request_timeout,
-        retry_backoff: config.kafka.retry_backoff,
-        compression: config.kafka.compression,
-        compression_of,
-        ..KafkaOptions::new(brokers)
-    });
+    let log = KafkaLog::connect(kafka::kafka_options(config, catalog, brokers)?);
     Ok((Arc::new(log), broker))
 }
 
@@ -370,8 +367,7 @@ pub fn producer_options(config: &Config) -> ProducerOptions {
         linger: config.kafka.linger,
         batch_bytes: config.kafka.batch_bytes,
         buffer_bytes: PRODUCE_BUFFER_BYTES,
-        retries: config.kafka.retries,
-        retry_backoff: config.kafka.retry_backoff,
+        max_in_flight: config.kafka.max_in_flight,
         ..ProducerOptions::default()
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! main -> cli -> app -> { http, runtime } -> { core, log, store, config, telemetry } -> catalog -> model
+//!                      { http, log, store } -> tls
 //! ```
 //!
 //! * [`model`]: plain values: partitions, checkpoints, deltas, sections.
@@ -11,6 +12,7 @@
 //! * [`core`]: what happens to an event, without IO, clock or randomness.
 //! * [`log`]: the `Log` seam, Kafka behind it, and the embedded broker.
 //! * [`store`]: the `Store` seam, Redis and an embedded file behind it.
+//! * [`tls`]: certificates of the connections that we open.
 //! * [`runtime`]: what drives the core: partition tasks, flusher, publishing, reading.
 //! * [`http`]: the API.
 //! * [`cli`]: one file per command.
@@ -29,3 +31,4 @@ pub mod model;
 pub mod runtime;
 pub mod store;
 pub mod telemetry;
+pub mod tls;

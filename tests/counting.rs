@@ -11,6 +11,8 @@ mod support;
 mod faults;
 #[path = "counting/fixture.rs"]
 mod fixture;
+#[path = "counting/identity.rs"]
+mod identity;
 #[path = "counting/limits.rs"]
 mod limits;
 

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use streamgauge::{
     log::{At, Block, FetchLimits, FetchPosition, Log, LogError, OutRecord, TopicInfo, TopicSpec},
-    model::TopicPartition,
+    model::{LogIdentity, TopicPartition},
     runtime::{
         producer::{ProduceError, Producer, ProducerOptions},
         routing::{Routing, RoutingError},
@@ -60,6 +60,10 @@ impl Log for Scripted {
         unreachable!("not asked for")
     }
 
+    async fn identity(&self, _: &TopicPartition) -> Result<LogIdentity, LogError> {
+        unreachable!("not asked for")
+    }
+
     async fn fetch(&self, _: &[FetchPosition], _: FetchLimits) -> Vec<(TopicPartition, Result<Block, LogError>)> {
         unreachable!("not asked for")
     }
@@ -99,7 +103,7 @@ fn down() -> LogError {
 }
 
 fn fast() -> ProducerOptions {
-    ProducerOptions { retry_backoff: Duration::from_millis(1), ..ProducerOptions::default() }
+    ProducerOptions::default()
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -132,9 +136,8 @@ async fn keeps_the_order_and_gathers_what_arrives_meanwhile() {
 }
 
 #[tokio::test]
-async fn sends_again_in_order_and_answers_what_cannot_be_sent() {
+async fn answers_what_cannot_be_sent_and_leaves_trying_again_to_the_log() {
     let log = Scripted::new(OPEN);
-    log.failures.lock().unwrap().extend([down(), down(), down()]);
     let producer = Producer::new(log.clone(), fast());
     let answers = producer.send_all(["a", "too large", "b"].map(|text| (partition(), record(text))).to_vec()).await;
     assert_eq!(answers[0], Ok(0));
@@ -142,9 +145,10 @@ async fn sends_again_in_order_and_answers_what_cannot_be_sent() {
     assert_eq!(answers[2], Ok(1));
     assert_eq!(log.texts(&partition()), ["a", "b"]);
 
-    log.failures.lock().unwrap().extend(vec![down(); 9]);
-    assert_eq!(producer.send(partition(), record("c")).await, Err(ProduceError::Log(down())), "after 8 retries");
+    log.failures.lock().unwrap().push_back(down());
+    assert_eq!(producer.send(partition(), record("c")).await, Err(ProduceError::Log(down())));
     assert_eq!(producer.send(partition(), record("d")).await, Ok(2));
+    assert_eq!(*log.requests.lock().unwrap(), [3, 1, 1], "the log knows better than to store a record twice");
 }
 
 #[tokio::test]
@@ -155,6 +159,26 @@ async fn batches_have_a_size() {
     let records = vec![(partition(), record("xxxx")); 10];
     assert!(producer.send_all(records).await.iter().all(Result::is_ok));
     assert_eq!(*log.requests.lock().unwrap(), [3, 3, 3, 1]);
+}
+
+#[tokio::test]
+async fn full_batches_are_under_way_together_and_in_order() {
+    let log = Scripted::new(0);
+    let size_bytes = record("x").size_bytes();
+    let options = ProducerOptions { batch_bytes: 2 * size_bytes, max_in_flight: 3, ..fast() };
+    let producer = Producer::new(log.clone(), options);
+    let sent: Vec<_> = (0..9).map(|n| (partition(), record(&n.to_string()))).collect();
+    let (answers, ()) = tokio::join!(producer.send_all(sent), async {
+        until(|| log.requests.lock().unwrap().len() == 3).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(*log.requests.lock().unwrap(), [2, 2, 2], "three and no more");
+        log.gate.add_permits(OPEN);
+    });
+    assert_eq!(answers, (0..9).map(Ok).collect::<Vec<_>>());
+    assert_eq!(log.texts(&partition()), (0..9).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(*log.requests.lock().unwrap(), [2, 2, 2, 2, 1]);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ mod example;
 mod partitions;
 mod reader;
 mod redis_url;
-mod secret;
+mod security;
 mod setting;
 mod sources;
 pub mod table;
@@ -18,15 +18,16 @@ mod validate;
 
 use std::path::Path;
 
+pub use crate::model::{MASK, Secret, SecretSource};
+
 pub use environment::Environment;
 pub use error::{ConfigError, Problem};
 pub use example::env_example;
-pub use secret::{MASK, Secret};
 pub use setting::{Area, Kind, Setting, State};
 pub use sources::{CONFIG_FILE, Given, Source, Sources};
 pub use types::{
-    Config, CountingConfig, HttpConfig, KafkaConfig, LogChoice, LogFormat, OffsetReset, RedisConfig, RunningConfig,
-    StoreChoice,
+    Config, CountingConfig, HttpConfig, KafkaConfig, KafkaSasl, KafkaTls, KafkaToken, LogChoice, LogFormat,
+    OffsetReset, PasswordMechanism, RedisConfig, RunningConfig, StoreChoice,
 };
 
 /// A configuration that can run, and what was odd about it.

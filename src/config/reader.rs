@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::{
     error::Problem,
     setting::{Kind, Setting},
-    sources::Sources,
+    sources::{Source, Sources},
 };
+use crate::model::{Secret, SecretSource};
 
 /// Reads settings out of [`Sources`]. Where a value is wrong a problem is noted and some valid value comes back, so that
 /// reading goes on; the caller looks at `problems` at the end.
@@ -30,6 +31,13 @@ impl<'a> Reader<'a> {
     /// The text given or the default.
     pub fn text(&self, setting: &Setting) -> Option<&'a str> {
         self.sources.text(setting)
+    }
+
+    /// A secret that was given, and the file that it came from.
+    pub fn secret(&self, setting: &Setting) -> Option<SecretSource> {
+        let given = self.sources.given(setting)?;
+        let file = if let Source::SecretFile(path) = &given.source { Some(path.clone()) } else { None };
+        Some(SecretSource { value: Secret::new(given.text.as_str()), file })
     }
 
     /// Notes that a value is wrong; the value is named unless it is a secret.

@@ -1,6 +1,6 @@
 //! `redis://[user[:password]@]host[:port][/db]`, as IANA's `redis` scheme has it.
 
-use super::secret::Secret;
+use crate::model::Secret;
 
 /// Port where the URL names none.
 const DEFAULT_PORT: u16 = 6379;

@@ -44,21 +44,26 @@ settings! {
         KAFKA_COMPRESSION: Kind::Choice(&["gzip", "none", "snappy", "lz4", "zstd"]), "Compression of published batches, where the catalogue names none for the topic.", or("gzip");
         KAFKA_LINGER_MS: millis(0, 10_000), "How long a published record waits for others to share its batch.", or("0");
         KAFKA_BATCH_BYTES: bytes(1_024, 104_857_600), "Size of a published batch at most, before compression. The default fits a broker's default message.max.bytes.", or("1000000");
-        KAFKA_RETRIES: count(0, 1_000), "How often a failed call to the broker is tried again before its caller is told.", or("8");
+        KAFKA_RETRIES: count(0, 1_000), "How often a failed call to the broker is tried again before its caller is told. What may have been stored is tried until KAFKA_REQUEST_TIMEOUT_MS.", or("8");
         KAFKA_RETRY_BACKOFF_MS: millis(1, 60_000), "Wait before the first such retry; it doubles with each.", or("100");
         KAFKA_REQUEST_TIMEOUT_MS: millis(1_000, MAX_WAIT_MS), "Deadline of one call to the broker.", or("30000");
         KAFKA_FETCH_MIN_BYTES: bytes(1, MAX_FETCH_BYTES), "What the broker should have before it answers a fetch; it answers with less after BATCH_TIMEOUT.", or("1");
         KAFKA_FETCH_MAX_BYTES: bytes(65_536, MAX_FETCH_BYTES), "What is fetched and not yet counted, over all partitions, at most.", or("52428800");
         KAFKA_FETCH_MAX_PARTITION_BYTES: bytes(4_096, MAX_FETCH_BYTES), "What one fetch takes from one partition at most; a larger record batch still comes whole.", or("1048576");
-        KAFKA_MAX_IN_FLIGHT: count(1, 5), "Published batches under way per partition.", later();
-        KAFKA_SASL_MECHANISM: Kind::Choice(&["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"]), "How to authenticate to the broker.", later();
-        KAFKA_SASL_USERNAME: Kind::Text, "User for SASL.", later();
-        KAFKA_SASL_PASSWORD: Kind::Text, "Password for SASL.", secret(), later();
-        KAFKA_SASL_OAUTH_TOKEN: Kind::Text, "Token for OAUTHBEARER.", secret(), later();
-        KAFKA_TLS_ENABLED: Kind::Flag, "TLS to the broker.", only("false");
-        KAFKA_TLS_CA: Kind::Path, "Certificates that sign the brokers' (PEM).", later();
-        KAFKA_TLS_CERT: Kind::Path, "Client certificate (PEM).", later();
-        KAFKA_TLS_KEY: Kind::Path, "Key of the client certificate (PEM).", later();
+        KAFKA_MAX_IN_FLIGHT: count(1, 5), "Published batches under way per partition. Their order is kept.", or("5");
+        KAFKA_TLS_ENABLED: Kind::Flag, "TLS to the broker. Unset: true where KAFKA_TLS_CA or KAFKA_TLS_CERT is set.";
+        KAFKA_TLS_CA: Kind::Path, "Certificates of the CAs that sign the brokers' (PEM, one or several). Unset: those that the system trusts.";
+        KAFKA_TLS_CERT: Kind::Path, "Client certificate, with its chain (PEM). Read again when it was renewed, as the other TLS files are.";
+        KAFKA_TLS_KEY: Kind::Path, "Key of the client certificate (PEM, not encrypted).";
+        KAFKA_SASL_MECHANISM: Kind::Choice(&["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"]), "How to authenticate to the broker. Unset: not at all, or by the client certificate.";
+        KAFKA_SASL_USERNAME: Kind::Text, "User for plain and scram.";
+        KAFKA_SASL_PASSWORD: Kind::Text, "Password for plain and scram. Its file is read again for each connection.", secret();
+        KAFKA_SASL_OAUTH_TOKEN: Kind::Text, "Token for oauthbearer, as it is. Its file is read again for each connection.", secret();
+        KAFKA_SASL_OAUTH_TOKEN_URL: Kind::Text, "Where oauthbearer gets its tokens by client credentials, instead of KAFKA_SASL_OAUTH_TOKEN.";
+        KAFKA_SASL_OAUTH_CLIENT_ID: Kind::Text, "Client id there.";
+        KAFKA_SASL_OAUTH_CLIENT_SECRET: Kind::Text, "Client secret there.", secret();
+        KAFKA_SASL_OAUTH_SCOPE: Kind::Text, "Scopes to ask for there, separated by spaces.";
+        KAFKA_SASL_OAUTH_EXTENSIONS: Kind::List, "What goes beside the token, such as Confluent Cloud's logicalCluster=lkc-1,identityPoolId=pool-1.";
     }
     Embedded {
         KAFKA_LISTEN: Kind::Endpoint, "Where the embedded log speaks the Kafka protocol. Loopback only; a free port where this one is taken.", or("127.0.0.1:9092");

@@ -7,9 +7,10 @@ use std::{
     time::Duration,
 };
 
-use crate::catalog::plan::Compression;
-
-use super::secret::Secret;
+use crate::{
+    catalog::plan::Compression,
+    model::{Secret, SecretSource},
+};
 
 /// A configuration that can run: every value in range, the relations among them checked.
 #[derive(Clone, Debug)]
@@ -64,6 +65,8 @@ pub struct KafkaConfig {
     pub retries: u32,
     /// `KAFKA_RETRY_BACKOFF_MS`.
     pub retry_backoff: Duration,
+    /// `KAFKA_MAX_IN_FLIGHT`.
+    pub max_in_flight: usize,
     /// `KAFKA_REQUEST_TIMEOUT_MS`.
     pub request_timeout: Duration,
     /// `KAFKA_FETCH_MIN_BYTES`.
@@ -72,6 +75,69 @@ pub struct KafkaConfig {
     pub fetch_max_bytes: usize,
     /// `KAFKA_FETCH_MAX_PARTITION_BYTES`.
     pub fetch_max_partition_bytes: i32,
+    /// `KAFKA_TLS_*`; `None` is plain TCP, as to the embedded log always.
+    pub tls: Option<KafkaTls>,
+    /// `KAFKA_SASL_*`.
+    pub sasl: Option<KafkaSasl>,
+}
+
+/// The certificates of connections to Kafka.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KafkaTls {
+    /// `KAFKA_TLS_CA`; `None` is what the system trusts.
+    pub ca: Option<PathBuf>,
+    /// `KAFKA_TLS_CERT` and `KAFKA_TLS_KEY`.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// How to authenticate to Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KafkaSasl {
+    /// By user and password.
+    Password {
+        /// How the password is proved.
+        mechanism: PasswordMechanism,
+        /// `KAFKA_SASL_USERNAME`.
+        username: String,
+        /// `KAFKA_SASL_PASSWORD`.
+        password: SecretSource,
+    },
+    /// OAUTHBEARER.
+    Token {
+        /// Where the token comes from.
+        token: KafkaToken,
+        /// `KAFKA_SASL_OAUTH_EXTENSIONS`.
+        extensions: Vec<(String, String)>,
+    },
+}
+
+/// How a password is proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordMechanism {
+    /// It is sent.
+    Plain,
+    /// SCRAM-SHA-256.
+    ScramSha256,
+    /// SCRAM-SHA-512.
+    ScramSha512,
+}
+
+/// Where a token comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KafkaToken {
+    /// `KAFKA_SASL_OAUTH_TOKEN`.
+    Given(SecretSource),
+    /// An endpoint gives it for client credentials.
+    Endpoint {
+        /// `KAFKA_SASL_OAUTH_TOKEN_URL`.
+        url: String,
+        /// `KAFKA_SASL_OAUTH_CLIENT_ID`.
+        client_id: String,
+        /// `KAFKA_SASL_OAUTH_CLIENT_SECRET`.
+        client_secret: SecretSource,
+        /// `KAFKA_SASL_OAUTH_SCOPE`.
+        scope: Option<String>,
+    },
 }
 
 /// Where a group begins on a partition that it never read.
@@ -168,13 +234,31 @@ impl Config {
     pub fn mode(&self) -> String {
         let log = match &self.log {
             LogChoice::Embedded { listen } => format!("embedded log on {listen}"),
-            LogChoice::Kafka { brokers } => format!("Kafka at {}", brokers.join(",")),
+            LogChoice::Kafka { brokers } => format!("Kafka at {}{}", brokers.join(","), self.kafka.secured()),
         };
         let store = match &self.store {
             StoreChoice::Embedded => format!("embedded store in {}", self.data_dir.display()),
             StoreChoice::Redis(redis) => format!("Redis at {}:{}/{}", redis.host, redis.port, redis.database),
         };
         format!("{log}, {store}")
+    }
+}
+
+impl KafkaConfig {
+    /// How connections are secured, in words; empty where they are not.
+    fn secured(&self) -> String {
+        let tls = self.tls.as_ref().map(|tls| match tls.identity {
+            Some(_) => "TLS with a client certificate",
+            None => "TLS",
+        });
+        let sasl = self.sasl.as_ref().map(|sasl| match sasl {
+            KafkaSasl::Password { mechanism: PasswordMechanism::Plain, .. } => "PLAIN",
+            KafkaSasl::Password { mechanism: PasswordMechanism::ScramSha256, .. } => "SCRAM-SHA-256",
+            KafkaSasl::Password { mechanism: PasswordMechanism::ScramSha512, .. } => "SCRAM-SHA-512",
+            KafkaSasl::Token { .. } => "OAUTHBEARER",
+        });
+        let parts: Vec<&str> = [tls, sasl].into_iter().flatten().collect();
+        if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
     }
 }
 

@@ -4,13 +4,13 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tracing_subscriber::EnvFilter;
 
-use crate::catalog::plan::Compression;
+use crate::{catalog::plan::Compression, model::Secret};
 
 use super::{
     partitions,
     reader::Reader,
     redis_url::{self, RedisUrl},
-    secret::Secret,
+    security,
     setting::{Setting, State},
     table::{self as t},
     types::{
@@ -25,9 +25,10 @@ const DEFAULT_CATALOG: &str = "video";
 /// Reads everything; what is wrong stands in `reader.problems` afterwards, what is odd in `warnings`.
 pub fn validate(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> Config {
     refuse_what_comes_later(reader, warnings);
+    let log = log(reader, warnings);
     let config = Config {
-        log: log(reader, warnings),
-        kafka: kafka(reader),
+        kafka: kafka(reader, warnings, &log),
+        log,
         store: store(reader, warnings),
         data_dir: PathBuf::from(reader.text(&t::DATA_DIR).unwrap_or_default()),
         counting: counting(reader),
@@ -91,7 +92,8 @@ fn log(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> LogChoice {
     LogChoice::Kafka { brokers }
 }
 
-fn kafka(reader: &mut Reader<'_>) -> KafkaConfig {
+fn kafka(reader: &mut Reader<'_>, warnings: &mut Vec<String>, log: &LogChoice) -> KafkaConfig {
+    let (tls, sasl) = security::read(reader, warnings, log);
     let group = reader.text(&t::KAFKA_CONSUMER_GROUP).unwrap_or_default().trim().to_owned();
     let compressions = [
         ("none", Compression::None),
@@ -112,10 +114,13 @@ fn kafka(reader: &mut Reader<'_>) -> KafkaConfig {
         batch_bytes: reader.number(&t::KAFKA_BATCH_BYTES),
         retries: reader.number(&t::KAFKA_RETRIES),
         retry_backoff: millis(reader, &t::KAFKA_RETRY_BACKOFF_MS),
+        max_in_flight: reader.number(&t::KAFKA_MAX_IN_FLIGHT),
         request_timeout: millis(reader, &t::KAFKA_REQUEST_TIMEOUT_MS),
         fetch_min_bytes: reader.number(&t::KAFKA_FETCH_MIN_BYTES),
         fetch_max_bytes: reader.number(&t::KAFKA_FETCH_MAX_BYTES),
         fetch_max_partition_bytes: reader.number(&t::KAFKA_FETCH_MAX_PARTITION_BYTES),
+        tls,
+        sasl,
     }
 }
 

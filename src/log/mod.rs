@@ -8,13 +8,13 @@ mod error;
 pub mod kafka;
 pub mod record;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 
 pub use error::LogError;
 
-use crate::model::TopicPartition;
+use crate::model::{LogIdentity, TopicPartition};
 
 /// A Kafka-protocol log.
 ///
@@ -31,6 +31,9 @@ pub trait Log: Send + Sync + 'static {
     /// The offset that a place in a partition has now.
     async fn offset_at(&self, partition: &TopicPartition, at: At) -> Result<i64, LogError>;
 
+    /// Which log a partition belongs to now: asked anew, never remembered. What the broker cannot tell is absent.
+    async fn identity(&self, partition: &TopicPartition) -> Result<LogIdentity, LogError>;
+
     /// Waits for records behind the given positions and returns the blocks that have come: at least one as soon as there is
     /// one, none after `limits.max_wait`. A partition that is absent in the answer had nothing new.
     ///
@@ -43,7 +46,11 @@ pub trait Log: Send + Sync + 'static {
 
     /// Appends records to a partition, in order, and returns their offsets once the broker has them (acks=all).
     ///
-    /// One result per record, in order. A record that cannot be stored (too large) is answered by itself.
+    /// One result per record, in order. A record that cannot be stored (too large) is answered by itself. An offset of -1 says
+    /// that the record is stored and the broker did not say where. After [`LogError::TimedOut`] a record may have been stored,
+    /// after any other error it was not. Trying again is done within: who calls again after `TimedOut` may store it twice.
+    ///
+    /// Calls for one partition are appended in the order in which their futures are first polled.
     async fn produce(&self, partition: &TopicPartition, records: Vec<OutRecord>) -> Vec<Result<i64, LogError>>;
 }
 
@@ -57,7 +64,7 @@ pub struct TopicInfo {
 }
 
 /// A topic to create.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicSpec {
     /// Name.
     pub name: String,
@@ -65,6 +72,8 @@ pub struct TopicSpec {
     pub partitions: i32,
     /// Replication factor; `None` leaves it to the broker.
     pub replication: Option<i16>,
+    /// Settings by name, such as `retention.ms`; those that are not named are the broker's defaults.
+    pub configs: BTreeMap<String, String>,
 }
 
 /// A place in a partition.
@@ -74,6 +83,9 @@ pub enum At {
     Start,
     /// The high watermark: one past the last readable record.
     End,
+    /// One past the last record that was written under this leader epoch or an earlier one (KIP-320); -1 where the leader
+    /// knows of no epoch that high. [`LogError::Unsupported`] where the broker cannot tell.
+    EpochEnd(i32),
 }
 
 /// Where to read a partition on.

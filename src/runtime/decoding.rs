@@ -15,7 +15,7 @@ use tokio::{
 use super::fetcher::Held;
 use crate::{
     core::decode::{Decoded, Decoder},
-    log::LogError,
+    log::{Block, LogError},
 };
 
 /// Blocks below this are decoded where they are needed: another thread would cost more than it saves.
@@ -41,6 +41,8 @@ pub struct DecodedBlock {
     pub next_offset: i64,
     /// End of the readable log when the block was fetched.
     pub high_watermark: i64,
+    /// Epoch of the leader, where known.
+    pub leader_epoch: Option<i32>,
     home: Arc<Decoding>,
 }
 
@@ -129,8 +131,8 @@ impl Decoding {
     fn decode_now(self: &Arc<Self>, decoder: &Decoder, count_from: i64, held: Held) -> DecodedBlock {
         let mut decoded = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let outcome = decoder.block(&held.block, count_from, &mut decoded);
-        let (next_offset, high_watermark) = (held.block.next_offset, held.block.high_watermark);
-        DecodedBlock { decoded, outcome, next_offset, high_watermark, home: Arc::clone(self) }
+        let Block { next_offset, high_watermark, leader_epoch, .. } = held.block;
+        DecodedBlock { decoded, outcome, next_offset, high_watermark, leader_epoch, home: Arc::clone(self) }
     }
 
     fn give_back(&self, mut decoded: Decoded) {

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use super::tenure::{Tenure, TenureId, Verdict};
 use crate::{
     core::batch::Batch,
-    model::{Delta, Gap, Key, LogIdentity, Section},
+    model::{Delta, Gap, Key, Section},
 };
 
 /// Values (keys, or elements of keys) at which a flush is due although the interval has not passed.
@@ -279,7 +279,7 @@ fn into_sections(open: Open) -> Sealed {
                 expect: tenure.stored(),
                 next: tenure.checkpoint_at(next_offset),
                 gap,
-                log_identity: LogIdentity::default(),
+                log_identity: tenure.log_identity(),
                 deltas: deltas.remove(&tenure.id).unwrap_or_default(),
             };
             SealedSection { tenure, section, newest_ms }

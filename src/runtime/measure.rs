@@ -52,6 +52,10 @@ pub(super) fn gap(topic: &str, records: i64) {
     table::GAP_RECORDS.counter(&[topic]).increment(records.unsigned_abs());
 }
 
+pub(super) fn log_changed(topic: &str, change: &'static str) {
+    table::LOG_CHANGES.counter(&[topic, change]).increment(1);
+}
+
 pub(super) fn refused(topic: &str) {
     table::REFUSALS.counter(&[topic]).increment(1);
 }

@@ -16,6 +16,7 @@ pub mod producer;
 pub mod publish;
 pub mod reads;
 pub mod routing;
+mod sameness;
 pub mod sender;
 mod takeover;
 pub mod tally;

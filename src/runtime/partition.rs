@@ -9,7 +9,7 @@ use super::{
     counting::Counting,
     decoding::{Ahead, DecodedBlock},
     fetcher::Subscription,
-    measure,
+    measure, sameness,
     tenure::{Tenure, Verdict},
 };
 use crate::{
@@ -123,6 +123,13 @@ impl PartitionTask {
                 Some(Ok(block)) => block,
                 Some(Err(error)) => return self.lost(&tenure, error).await,
             };
+            let same = tokio::select! {
+                same = sameness::follow(&self.counting, &tenure, block.next_offset, block.leader_epoch) => same,
+                verdict = tenure.ended() => return ended(verdict),
+            };
+            if let Err(why) = same {
+                return self.close(&tenure, End::Again(why)).await;
+            }
             // A stop lets the block be finished: what was merged by then is in the last flush.
             if let Err(end) = self.count(&tenure, &mut worker, block, stop).await {
                 return end;
@@ -215,12 +222,18 @@ impl PartitionTask {
     /// The log does not have what this tenure wants next. What is counted is flushed before a new tenure looks where the
     /// log begins now, so that nothing counted is taken for a gap.
     async fn lost(&self, tenure: &Arc<Tenure>, error: LogError) -> End {
-        self.counting.generations.flushed(tenure).await;
-        tenure.let_go();
-        match error {
+        let end = match error {
             LogError::OffsetOutOfRange { .. } => End::Again(error.to_string()),
             error => End::stuck(error),
-        }
+        };
+        self.close(tenure, end).await
+    }
+
+    /// Lets go of a tenure whose counts are good: they are flushed first.
+    async fn close(&self, tenure: &Arc<Tenure>, end: End) -> End {
+        self.counting.generations.flushed(tenure).await;
+        tenure.let_go();
+        end
     }
 }
 

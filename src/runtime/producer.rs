@@ -1,8 +1,8 @@
 //! Publishing: records of many callers gathered into batches.
 //!
-//! Each partition with something to send has a lane: a queue and a task that has one request in flight, so that records
-//! keep the order in which they were sent, and what arrives meanwhile makes the next batch. A lane that has nothing left
-//! ends. All queues together hold at most [`ProducerOptions::buffer_bytes`].
+//! Each partition with something to send has a lane: a queue and a task that has a few batches under way, in the order in
+//! which their records were sent; what arrives meanwhile makes the next batch, which leaves when it is full or nothing else
+//! is under way. A lane that has nothing left ends. Trying again is the log's. All queues together hold at most [`ProducerOptions::buffer_bytes`].
 
 mod lane;
 mod options;
@@ -40,7 +40,7 @@ pub enum ProduceError {
     /// The process is ending. The record may have been sent, if it had been taken before.
     #[error("the producer is closed")]
     Closed,
-    /// The log's answer, after the retries that made sense. With a retriable error the record may have been stored.
+    /// The log's answer, after the retries that made sense. After [`LogError::TimedOut`] the record may have been stored.
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -157,16 +157,21 @@ async fn answer_of(taken: Result<Answer, ProduceError>) -> Result<i64, ProduceEr
 }
 
 impl Shared {
+    /// Looks at a partition's lane.
+    fn look<T>(&self, partition: &TopicPartition, look: impl FnOnce(&mut Lane) -> T) -> Option<T> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).get_mut(partition).map(look)
+    }
+
     fn enqueue(self: &Arc<Self>, partition: TopicPartition, record: OutRecord, room: OwnedSemaphorePermit) -> Answer {
         let (answer, receiver) = oneshot::channel();
         let expires_at = Instant::now() + self.options.delivery_timeout;
         let queued = Queued { size_bytes: record.size_bytes(), record, answer, expires_at, _room: room };
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = lanes.get_mut(&partition) {
-            lane.push(queued);
+            lane.push(queued, self.options.batch_bytes);
         } else {
             let mut lane = Lane::default();
-            lane.push(queued);
+            lane.push(queued, self.options.batch_bytes);
             lanes.insert(partition.clone(), lane);
             self.tasks.spawn(lane::run(Arc::clone(self), partition));
         }

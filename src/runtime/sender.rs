@@ -38,9 +38,10 @@ impl LogSender {
                 self.routing.forget();
                 SendError::UnknownTopic
             }
-            ProduceError::Log(
-                error @ (LogError::Invalid { .. } | LogError::Refused { .. } | LogError::Unsupported { .. }),
-            ) => SendError::Invalid(error.to_string()),
+            ProduceError::Log(error @ (LogError::Invalid { .. } | LogError::Unsupported { .. })) => {
+                SendError::Invalid(error.to_string())
+            }
+            // `Refused` too: whoever publishes cannot mend our credentials or rights.
             error => SendError::Unavailable(error.to_string()),
         }
     }

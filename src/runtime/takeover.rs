@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{LOG_PART, SHARD, STORE_PART, counting::Counting, health::Level, measure, partition::End, tenure::Tenure};
+use super::{
+    LOG_PART, SHARD, STORE_PART, counting::Counting, health::Level, measure, partition::End, sameness, tenure::Tenure,
+};
 use crate::{
     catalog::plan::Topic,
     core::backoff::Backoff,
@@ -36,6 +38,8 @@ pub(super) async fn take_over(
 ) -> Result<Start, End> {
     // The checkpoint first: whoever else may still write it can only move it within the log that is looked at next.
     let position = stored_position(counting, partition).await;
+    let counted_to = position.checkpoint.map(|checkpoint| checkpoint.offset);
+    let found = sameness::check(counting, partition, &position.log_identity, counted_to).await?;
     let log_start = offset_at(counting, partition, At::Start).await?;
     let log_end = offset_at(counting, partition, At::End).await?;
     let stored = match position.checkpoint {
@@ -54,6 +58,7 @@ pub(super) async fn take_over(
     }
     let count_from = begin.max(log_start);
     let tenure = Tenure::begin(partition.clone(), topic.fingerprint, stored, count_from);
+    tenure.note_log(found);
     counting.tenures.add(&tenure);
     if begin < log_start {
         let gap = Gap { from: begin, to: log_start };
@@ -73,16 +78,24 @@ pub(super) async fn take_over(
 }
 
 async fn offset_at(counting: &Counting, partition: &TopicPartition, at: At) -> Result<i64, End> {
+    ask(counting, || counting.log.offset_at(partition, at)).await.map_err(End::stuck)
+}
+
+/// Asks the log until it answers. An error that does not pass by itself is the answer.
+pub(super) async fn ask<T, F: Future<Output = Result<T, LogError>>>(
+    counting: &Counting,
+    call: impl Fn() -> F,
+) -> Result<T, LogError> {
     let mut backoff = Backoff::log();
     loop {
-        match counting.log.offset_at(partition, at).await {
-            Ok(offset) => return Ok(offset),
+        match call().await {
+            Ok(answer) => return Ok(answer),
             Err(error) if error.is_retriable() || matches!(error, LogError::Unknown { .. }) => {
                 measure::log_failed(&error);
                 counting.health.set(LOG_PART, Level::Degraded, error.to_string(), std::time::Instant::now());
                 tokio::time::sleep(backoff.next()).await;
             }
-            Err(error) => return Err(End::stuck(error)),
+            Err(error) => return Err(error),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Checkpoint, Fingerprint, TopicPartition};
+use crate::model::{Checkpoint, Fingerprint, LogIdentity, TopicPartition};
 
 /// Number of a tenure within this process.
 pub type TenureId = u64;
@@ -29,6 +29,17 @@ pub struct Tenure {
     has_flushed: AtomicBool,
     end: CancellationToken,
     verdict: Mutex<Option<Verdict>>,
+    reading: Mutex<Reading>,
+}
+
+/// What a tenure knows of the log that it reads.
+struct Reading {
+    /// What the log said when the tenure began.
+    found: LogIdentity,
+    /// Epoch of the leader that sent the last block, where it was told.
+    epoch: Option<i32>,
+    /// The next offset to read.
+    to: i64,
 }
 
 /// Why the flusher ended a tenure.
@@ -60,6 +71,7 @@ impl Tenure {
             has_flushed: AtomicBool::new(false),
             end: CancellationToken::new(),
             verdict: Mutex::new(None),
+            reading: Mutex::new(Reading { found: LogIdentity::default(), epoch: None, to: begin }),
         })
     }
 
@@ -82,6 +94,31 @@ impl Tenure {
     /// The checkpoint of this tenure at an offset.
     pub fn checkpoint_at(&self, offset: i64) -> Checkpoint {
         Checkpoint { offset, incarnation: self.incarnation, fingerprint: self.fingerprint }
+    }
+
+    /// Notes what the log says of itself.
+    pub fn note_log(&self, found: LogIdentity) {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner).found = found;
+    }
+
+    /// Notes that a block up to this offset came from a leader of this epoch.
+    pub fn note_read(&self, to: i64, epoch: Option<i32>) {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        reading.to = reading.to.max(to);
+        reading.epoch = epoch.or(reading.epoch);
+    }
+
+    /// Where it reads on, and under which leader it has read so far.
+    pub fn read(&self) -> ReadTo {
+        let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        ReadTo { offset: reading.to, epoch: reading.epoch, epoch_found: reading.found.leader_epoch }
+    }
+
+    /// What a section says of the log. The epoch is that of what was read, never a later one's: it must have reached as far
+    /// as the checkpoint beside it.
+    pub fn log_identity(&self) -> LogIdentity {
+        let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        LogIdentity { leader_epoch: reading.epoch, ..reading.found.clone() }
     }
 
     /// Ends the tenure: what it holds, open or in flight, is void from now on (invariant 4).
@@ -110,6 +147,17 @@ impl Tenure {
     pub fn verdict(&self) -> Option<Verdict> {
         self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// How far a tenure has read, and under which leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadTo {
+    /// The next offset to read.
+    pub offset: i64,
+    /// Epoch of the leader that sent the last block, where one was told.
+    pub epoch: Option<i32>,
+    /// Epoch of the leader when the tenure began, where the log told.
+    pub epoch_found: Option<i32>,
 }
 
 /// The tenures of this member.

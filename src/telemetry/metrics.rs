@@ -67,6 +67,7 @@ metrics_table! {
     FORWARDS: Kind::Counter, Count, "forwards_total", ["topic"], "Records that rules sent on, by the topic they came from.";
     GAPS: Kind::Counter, Count, "gaps_total", ["topic"], "Times that retention passed the checkpoint.";
     GAP_RECORDS: Kind::Counter, Count, "gap_records_total", ["topic"], "Offsets lost to such gaps.";
+    LOG_CHANGES: Kind::Counter, Count, "log_changes_total", ["topic", "change"], "Take-overs that found another cluster, another topic of the same name, or a lost tail; a stopped partition tries again and again.";
     CONFLICTS: Kind::Counter, Count, "conflicts_total", ["topic"], "Tenures ended because the stored checkpoint was not the expected one.";
     REFUSALS: Kind::Counter, Count, "refusals_total", ["topic"], "Sections that the store refused, such as for a wrong type or an overflow.";
     PARTITION_LAG_RECORDS: Kind::Gauge, Count, "partition_lag_records", ["topic", "partition"], "Records between the checkpoint and the high watermark.";

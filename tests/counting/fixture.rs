@@ -187,15 +187,19 @@ impl World {
         let now = Instant::now();
         let health = Arc::new(Health::new(now));
         [LOG_PART, STORE_PART, COUNTING_PART].into_iter().for_each(|part| health.add_part(part, false, now));
-        let limits = FetchLimits { max_wait: Duration::from_millis(20), min_bytes: 1, max_partition_bytes: 1_000_000, max_bytes: 8_000_000 };
-        let retries = ProducerOptions { retries: 0, ..ProducerOptions::default() };
+        let limits = FetchLimits {
+            max_wait: Duration::from_millis(20),
+            min_bytes: 1,
+            max_partition_bytes: 1_000_000,
+            max_bytes: 8_000_000,
+        };
         let counting = Arc::new(Counting {
             store: Arc::clone(&self.store) as _,
             generations: Arc::default(),
             fetcher: Fetcher::new(Arc::clone(&log), limits, 1_000_000, Arc::clone(&health)),
             decoding: Arc::default(),
             outbox: Outbox {
-                producer: Arc::new(Producer::new(Arc::clone(&log), retries)),
+                producer: Arc::new(Producer::new(Arc::clone(&log), ProducerOptions::default())),
                 routing: Arc::new(Routing::new(Arc::clone(&log))),
                 health: Arc::clone(&health),
                 group: self.options.group.clone(),

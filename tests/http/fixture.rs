@@ -67,7 +67,9 @@ impl App {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
         let served = tokio::spawn(streamgauge::http::serve(listener, state, shutdown.clone()));
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+        streamgauge::tls::install_provider();
+        let client =
+            reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(20)).build().unwrap();
         Self { address, sender, results, health, shutdown, served, client }
     }
 

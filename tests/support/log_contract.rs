@@ -16,7 +16,7 @@ const LIMITS: FetchLimits = FetchLimits {
     max_wait: Duration::from_millis(500),
     min_bytes: 1,
     max_partition_bytes: 1 << 20,
-    max_bytes: 8 << 20,
+    max_bytes: 1 << 23,
 };
 /// How long a condition may take to come true.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,7 +36,7 @@ pub async fn all(log: &dyn Log, prefix: &str, too_large_bytes: usize) {
 
 pub async fn creates_a_topic_once(log: &dyn Log, prefix: &str) {
     let name = format!("{prefix}.created");
-    let spec = TopicSpec { name: name.clone(), partitions: 3, replication: None };
+    let spec = TopicSpec { name: name.clone(), partitions: 3, ..TopicSpec::default() };
     assert_eq!(log.create_topic(&spec).await, Ok(true));
     assert_eq!(log.create_topic(&spec).await, Ok(false));
     assert_eq!(log.create_topic(&TopicSpec { partitions: 5, ..spec }).await, Ok(false), "whatever its settings");
@@ -191,7 +191,7 @@ pub async fn does_not_know_what_is_not_there(log: &dyn Log, prefix: &str) {
 /// For a log whose broker is not there. `deadline` is what one call may take.
 pub async fn errs_within_the_deadline(log: &dyn Log, deadline: Duration) {
     let partition = TopicPartition::new("any", 0);
-    let spec = TopicSpec { name: "any".to_owned(), partitions: 1, replication: None };
+    let spec = TopicSpec { name: "any".to_owned(), partitions: 1, ..TopicSpec::default() };
     let gone = |error: LogError| error.is_retriable();
     assert!(in_time(deadline, log.topics()).await.is_err_and(gone));
     assert!(in_time(deadline, log.create_topic(&spec)).await.is_err_and(gone));
@@ -222,7 +222,7 @@ pub async fn reads_what_others_compressed(writers: &[&dyn Log], reader: &dyn Log
 
 /// Makes a topic and returns its first partition.
 pub async fn new_topic(log: &dyn Log, name: &str, partitions: i32) -> TopicPartition {
-    let spec = TopicSpec { name: name.to_owned(), partitions, replication: None };
+    let spec = TopicSpec { name: name.to_owned(), partitions, ..TopicSpec::default() };
     assert_eq!(log.create_topic(&spec).await, Ok(true), "{name} is there already");
     TopicPartition::new(name, 0)
 }

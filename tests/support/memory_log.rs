@@ -1,4 +1,5 @@
-//! A log in memory: small blocks, retention on demand, and topics that refuse records for a while.
+//! A log in memory: small blocks, retention on demand, topics that refuse records for a while, that are made again, and
+//! whose leaders change, with and without a loss.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use streamgauge::{
     log::{At, Block, FetchLimits, FetchPosition, Log, LogError, OutRecord, TopicInfo, TopicSpec},
-    model::TopicPartition,
+    model::{LogIdentity, TopicPartition},
 };
 use tokio::sync::Notify;
 
@@ -21,11 +22,23 @@ use super::{blocks::block, oracle::Record};
 struct Partition {
     start: i64,
     records: Vec<Record>,
+    /// What the log says of itself; nothing, until a test says otherwise.
+    identity: LogIdentity,
+    /// First offset of each leader epoch.
+    epochs: BTreeMap<i32, i64>,
 }
 
 impl Partition {
     fn end(&self) -> i64 {
         self.records.len() as i64
+    }
+
+    /// As OffsetForLeaderEpoch answers (KIP-320).
+    fn epoch_end(&self, epoch: i32) -> i64 {
+        match self.identity.leader_epoch {
+            Some(current) if epoch > current => -1,
+            _ => self.epochs.range(epoch + 1..).next().map_or(self.end(), |(_, start)| *start),
+        }
     }
 }
 
@@ -69,6 +82,48 @@ impl MemoryLog {
         self.partitions.lock().unwrap().get_mut(partition).unwrap().start = start;
     }
 
+    /// What the log says of itself from now on.
+    pub fn is(&self, partition: &TopicPartition, identity: LogIdentity) {
+        let mut partitions = self.partitions.lock().unwrap();
+        let held = partitions.entry(partition.clone()).or_default();
+        if let Some(epoch) = identity.leader_epoch {
+            held.epochs.insert(epoch, held.end());
+        }
+        held.identity = identity;
+    }
+
+    /// The epoch of a partition's leader.
+    pub fn epoch(&self, partition: &TopicPartition) -> Option<i32> {
+        self.partitions.lock().unwrap()[partition].identity.leader_epoch
+    }
+
+    /// Elects a leader that has the log up to an offset only.
+    pub fn elect(&self, partition: &TopicPartition, epoch: i32, end: i64) {
+        self.elect_with(partition, epoch, end, &[]);
+    }
+
+    /// Elects a leader that has the log up to an offset only, and these records from there on.
+    pub fn elect_with(&self, partition: &TopicPartition, epoch: i32, end: i64, values: &[String]) {
+        let mut partitions = self.partitions.lock().unwrap();
+        let held = partitions.get_mut(partition).unwrap();
+        held.records.truncate(end as usize);
+        held.epochs.retain(|_, start| *start <= end);
+        held.epochs.insert(epoch, end);
+        held.identity.leader_epoch = Some(epoch);
+        for value in values {
+            let value = Some(value.clone().into_bytes());
+            held.records.push(Record { offset: held.end(), timestamp_ms: 7, key: None, value, headers: Vec::new() });
+        }
+        drop(partitions);
+        self.appended.notify_waiters();
+    }
+
+    /// Deletes the topic's records and has it be another one of the same name.
+    pub fn make_again(&self, partition: &TopicPartition, identity: LogIdentity) {
+        *self.partitions.lock().unwrap().get_mut(partition).unwrap() = Partition::default();
+        self.is(partition, identity);
+    }
+
     /// Has a topic refuse records, or take them again.
     pub fn refuse(&self, topic: &str, refuses: bool) {
         let mut refusing = self.refusing.lock().unwrap();
@@ -106,7 +161,9 @@ impl MemoryLog {
             } else if *offset < held.end() {
                 let last = (*offset as usize + self.block_records).min(held.records.len());
                 let records = &held.records[*offset as usize..last];
-                ready.push((partition.clone(), Ok(block(records, last as i64, held.end()))));
+                let leader_epoch = held.identity.leader_epoch;
+                let block = Block { leader_epoch, ..block(records, last as i64, held.end()) };
+                ready.push((partition.clone(), Ok(block)));
             }
         }
         ready
@@ -135,7 +192,13 @@ impl Log for MemoryLog {
         Ok(match at {
             At::Start => held.map_or(0, |held| held.start),
             At::End => held.map_or(0, Partition::end),
+            At::EpochEnd(epoch) => held.map_or(-1, |held| held.epoch_end(epoch)),
         })
+    }
+
+    async fn identity(&self, partition: &TopicPartition) -> Result<LogIdentity, LogError> {
+        let partitions = self.partitions.lock().unwrap();
+        Ok(partitions.get(partition).map(|held| held.identity.clone()).unwrap_or_default())
     }
 
     async fn fetch(

@@ -9,8 +9,8 @@ use std::{
 use async_trait::async_trait;
 use streamgauge::{
     model::{
-        Answer, Checkpoint, Delta, Gap, Origin, Outcome, Query, Refusal, RefusalReason, ScanPage, Section, ShardId,
-        StoredPosition, Swap, SwapOutcome, TopicPartition,
+        Answer, Checkpoint, Delta, Gap, LogIdentity, Origin, Outcome, Query, Refusal, RefusalReason, ScanPage, Section,
+        ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
     },
     store::{Store, StoreError},
 };
@@ -23,6 +23,7 @@ pub struct Held {
     pub checkpoints: BTreeMap<TopicPartition, Checkpoint>,
     pub origins: BTreeMap<TopicPartition, i64>,
     pub gaps: Vec<(TopicPartition, Gap)>,
+    pub identities: BTreeMap<TopicPartition, LogIdentity>,
     pub counters: BTreeMap<String, i64>,
     last: BTreeMap<String, (i64, Origin)>,
     uniques: Expiring<BTreeSet<String>>,
@@ -50,6 +51,11 @@ impl Held {
         }
         changed.gaps.extend(section.gap.map(|gap| (section.partition.clone(), gap)));
         changed.checkpoints.insert(section.partition.clone(), section.next);
+        let known = changed.identities.entry(section.partition.clone()).or_default();
+        let LogIdentity { cluster_id, topic_id, leader_epoch } = section.log_identity.clone();
+        known.cluster_id = cluster_id.or(known.cluster_id.take());
+        known.topic_id = topic_id.or(known.topic_id);
+        known.leader_epoch = leader_epoch.or(known.leader_epoch);
         *self = changed;
         Outcome::Applied
     }
@@ -157,7 +163,7 @@ impl Store for MemoryStore {
         let position = |partition| StoredPosition {
             checkpoint: held.checkpoints.get(partition).copied(),
             origin: held.origins.get(partition).copied(),
-            ..StoredPosition::default()
+            log_identity: held.identities.get(partition).cloned().unwrap_or_default(),
         };
         Ok(partitions.iter().map(|partition| vec![position(partition)]).collect())
     }

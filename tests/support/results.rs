@@ -34,7 +34,7 @@ const BATCH_RECORDS: usize = 20;
 /// Creates topics that are missing.
 pub async fn create(log: &dyn Log, names: &[String], partitions: i32) {
     for name in names {
-        log.create_topic(&TopicSpec { name: name.clone(), partitions, replication: None }).await.unwrap();
+        log.create_topic(&TopicSpec { name: name.clone(), partitions, ..TopicSpec::default() }).await.unwrap();
     }
 }
 

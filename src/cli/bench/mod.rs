@@ -139,7 +139,7 @@ pub(super) async fn run(args: Args, mut config: Config, out: &mut dyn Write) -> 
     let mut parts = Parts::open(&config, &catalog).await?;
     let store = Arc::new(Timed::new(Arc::clone(&parts.store)));
     parts.store = Arc::clone(&store) as _;
-    let spec = TopicSpec { name: topic.clone(), partitions: args.partitions, replication: None };
+    let spec = TopicSpec { name: topic.clone(), partitions: args.partitions, ..TopicSpec::default() };
     parts.log.create_topic(&spec).await?;
     let loaded = load::load(&parts.log, &config, &topic, &args).await?;
     writeln!(

@@ -12,17 +12,19 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use rskafka::{
-    BackoffConfig,
-    client::{
-        Client, ClientBuilder,
-        error::Error,
-        partition::{PartitionClient, UnknownTopicHandling},
-    },
+use rskafka::client::{
+    Client,
+    error::Error,
+    partition::{PartitionClient, UnknownTopicHandling},
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{KafkaOptions, error::explain};
+use super::{
+    KafkaOptions,
+    error::{access, explain},
+    rebuild::{self, Stamp},
+    wire,
+};
 use crate::{log::LogError, model::TopicPartition};
 
 /// How often a request is tried within its deadline. The second try finds a new connection or a new leader; a topic that
@@ -40,11 +42,19 @@ pub(super) struct Topics {
     pub(super) partitions: HashMap<String, BTreeSet<i32>>,
 }
 
+/// A client, what it was built with, and what it has read.
+#[derive(Clone)]
+struct Known {
+    client: Arc<Client>,
+    stamp: Stamp,
+    topics: Arc<Topics>,
+}
+
 /// The client and its deadlines.
 pub(super) struct Cluster {
     pub(super) options: KafkaOptions,
     /// Held while connecting, so that many callers make one connection.
-    known: tokio::sync::Mutex<Option<(Arc<Client>, Arc<Topics>)>>,
+    known: tokio::sync::Mutex<Option<Known>>,
     /// What was read before this is not to be trusted: something failed since.
     distrusted_at: Mutex<Instant>,
 }
@@ -88,47 +98,64 @@ impl Cluster {
     /// The client and the topics, as of after the last failure.
     pub(super) async fn topics(&self) -> Result<(Arc<Client>, Arc<Topics>), LogError> {
         let what = "listing topics";
+        let (stamp, secured) = rebuild::settings(&self.options.security).await.map_err(|e| e.into_log_error(what))?;
         let mut known = self.known.lock().await;
         let distrusted_at = *self.distrusted_at.lock().unwrap_or_else(PoisonError::into_inner);
         // Taken out while it is used: a call that hangs or is dropped leaves no client behind, and the next one begins
         // from the bootstrap brokers again.
         let client = match known.take() {
-            Some((client, topics)) if topics.read_at > distrusted_at => {
-                *known = Some((Arc::clone(&client), Arc::clone(&topics)));
-                return Ok((client, topics));
+            Some(before) if before.stamp == stamp && before.topics.read_at > distrusted_at => {
+                *known = Some(before.clone());
+                return Ok((before.client, before.topics));
             }
-            Some((client, _)) => Some(client),
+            // Built with other certificates or another password it would open its next connection with these.
+            Some(before) => (before.stamp == stamp).then_some(before.client),
             None => None,
         };
         let read_at = Instant::now();
         let read = async {
             let client = match client {
                 Some(client) => client,
-                None => Arc::new(self.build().await?),
+                None => Arc::new(rebuild::client(&self.options, secured).await?),
             };
             let topics = client.list_topics().await?;
             Ok((client, topics))
         };
         // A part of the deadline only: among several brokers one may not answer at all, and the next try picks another.
         let limit = self.options.request_timeout / ATTEMPTS;
-        let (client, listed) =
-            Self::within(limit, what, async { read.await.map_err(|error: Error| explain(error, what, "the cluster")) })
-                .await?;
+        let (client, listed) = Self::within(limit, what, async {
+            match read.await {
+                Ok(read) => Ok(read),
+                Err(error) => Err(self.why(error, what).await),
+            }
+        })
+        .await?;
         let partitions = listed.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
         let topics = Arc::new(Topics { read_at, partitions });
-        *known = Some((Arc::clone(&client), Arc::clone(&topics)));
+        *known = Some(Known { client: Arc::clone(&client), stamp, topics: Arc::clone(&topics) });
         Ok((client, topics))
     }
 
-    async fn build(&self) -> Result<Client, Error> {
-        // A deadline of zero: the first failure is the answer, and trying again is decided here.
-        let backoff = BackoffConfig { deadline: Some(Duration::ZERO), ..BackoffConfig::default() };
-        ClientBuilder::new(self.options.brokers.clone())
-            .client_id(self.options.client_id.as_str())
-            .max_message_size(self.options.max_message_bytes)
-            .backoff_config(backoff)
-            .build()
-            .await
+    /// Why no broker lets us in. rskafka joins the reasons of all brokers into one text without their kinds, so that a
+    /// refusal looks like a failure that passes: a connection of our own tells them apart.
+    async fn why(&self, error: Error, what: &str) -> LogError {
+        if matches!(error, Error::Connection(_) | Error::RetryFailed(_)) {
+            for broker in &self.options.brokers {
+                match wire::probe(broker, &self.options.security, &self.options.client_id).await {
+                    Err(refused) if !refused.is_retriable() => return refused.into_log_error(what),
+                    _ => {}
+                }
+            }
+        }
+        self.explain(error, what, "the cluster")
+    }
+
+    /// Says what an error means. `what` names the call, `target` the topic or partition alone.
+    pub(super) fn explain(&self, error: Error, what: &str, target: &str) -> LogError {
+        match access(&error, &self.options.security) {
+            Some(error) => error.into_log_error(what),
+            None => explain(error, what, target),
+        }
     }
 
     /// Connects to the leader of a partition.
@@ -140,7 +167,7 @@ impl Cluster {
             return Err(LogError::Unknown { what: partition.to_string() });
         }
         client.partition_client(&*partition.topic, partition.partition, UnknownTopicHandling::Error).await.map_err(
-            |error| explain(error, &format!("connecting to the leader of {partition}"), &partition.to_string()),
+            |error| self.explain(error, &format!("connecting to the leader of {partition}"), &partition.to_string()),
         )
     }
 
@@ -198,7 +225,7 @@ impl Cluster {
                 client
             }
         };
-        let answer = call(&client).await.map_err(|error| explain(error, what, &partition.to_string()));
+        let answer = call(&client).await.map_err(|error| self.explain(error, what, &partition.to_string()));
         doubt.settled = !answer.as_ref().is_err_and(may_pass);
         answer
     }

@@ -1,11 +1,31 @@
 //! What rskafka's errors mean for the callers of the `Log` seam.
 
+use std::io;
+
 use rskafka::{
-    BackoffError, ConnectionError,
+    BackoffError, ConnectionError, SaslError,
     client::error::{Error, ProtocolError, RequestContext, RequestError},
 };
 
+use super::{access::AccessError, security::Security};
 use crate::log::LogError;
+
+/// What to do where the broker knows us and does not let us.
+const GRANT: &str = "the broker does not let this user do that: grant it DESCRIBE and READ to count a topic, WRITE to publish, \
+                     CREATE where topics are made at the start (kafka-acls --add)";
+
+/// What an error of getting in means; `None` where the broker had let us in.
+pub(super) fn access(error: &Error, security: &Security) -> Option<AccessError> {
+    match error {
+        Error::RetryFailed(BackoffError::DeadlineExceded { source, .. }) => access(source.downcast_ref()?, security),
+        Error::Connection(ConnectionError::Transport { broker, error }) => {
+            let error = std::error::Error::source(error)?.downcast_ref::<io::Error>()?;
+            Some(AccessError::of_io(error, broker, security))
+        }
+        Error::Connection(ConnectionError::SaslFailed(SaslError::Callback(error))) => error.downcast_ref().cloned(),
+        _ => None,
+    }
+}
 
 /// Says what an error means. `what` names the call and what it was about; `target` is the topic or partition alone.
 pub(super) fn explain(error: Error, what: &str, target: &str) -> LogError {
@@ -22,10 +42,9 @@ pub(super) fn explain(error: Error, what: &str, target: &str) -> LogError {
         Error::Connection(ConnectionError::RetryFailed(BackoffError::DeadlineExceded { source, .. })) => {
             LogError::Unavailable { what, reason: source.to_string() }
         }
-        Error::Connection(ConnectionError::SaslFailed(reason)) => LogError::Refused {
-            what,
-            reason: format!("the broker refused to authenticate us ({reason}); check the SASL settings"),
-        },
+        Error::Connection(ConnectionError::SaslFailed(
+            reason @ (SaslError::ApiError(_) | SaslError::UnsupportedSaslMechanism),
+        )) => LogError::Refused { what, reason: format!("the broker refused us ({reason}); check KAFKA_SASL_*") },
         Error::Request(request) => explain_request(&request, what),
         // rskafka reports a record time that chrono cannot hold in this way.
         Error::InvalidResponse(reason) if reason.to_ascii_lowercase().contains("timestamp") => {
@@ -81,11 +100,8 @@ fn explain_server(
                 reason: format!("{reason}; topics with compression.type=zstd cannot be read by this version"),
             }
         }
-        ProtocolError::TopicAuthorizationFailed
-        | ProtocolError::ClusterAuthorizationFailed
-        | ProtocolError::SaslAuthenticationFailed
-        | ProtocolError::UnsupportedSaslMechanism => {
-            LogError::Refused { what, reason: format!("{reason}; grant the client this right on the broker") }
+        ProtocolError::TopicAuthorizationFailed | ProtocolError::ClusterAuthorizationFailed => {
+            LogError::Refused { what, reason: format!("{reason}; {GRANT}") }
         }
         ProtocolError::InvalidTopicException
         | ProtocolError::InvalidPartitions

@@ -4,41 +4,51 @@
 //! or a partition's leader changes, and every call ends within its deadline. What rskafka cannot do is said where it
 //! matters: `cluster` (connections), `fetch` (reading), `produce` (appending).
 
+mod access;
+mod admin;
 mod cluster;
 mod error;
 mod fetch;
+mod identity;
+mod oauth;
 mod options;
 mod produce;
+mod rebuild;
+mod security;
 mod wire;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rskafka::client::{Client, error::Error as ClientError, error::ProtocolError, partition::OffsetAt};
+use rskafka::client::partition::OffsetAt;
 use tokio::time::sleep;
 
+pub use access::AccessError;
+pub use admin::{
+    Admin, BrokerDisk, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, GroupState, LogDir, Resource,
+};
+pub use oauth::{TokenEndpoint, TokenOptions};
 pub use options::KafkaOptions;
+pub use security::{Bearer, Login, Renewable, Sasl, Security, Token};
 
 use self::{
     cluster::{Cluster, Connections},
-    error::explain,
     fetch::Fetcher,
+    produce::Producing,
     wire::Wire,
 };
 use super::{At, Block, FetchLimits, FetchPosition, Log, LogError, OutRecord, TopicInfo, TopicSpec};
-use crate::model::TopicPartition;
-
-/// The replication factor that leaves the choice to the broker (KIP-464, Kafka 2.4).
-const REPLICATION_OF_THE_BROKER: i16 = -1;
+use crate::model::{LogIdentity, TopicPartition};
 
 /// A log behind the Kafka protocol.
 pub struct KafkaLog {
     cluster: Arc<Cluster>,
     /// Connections for everything but fetching.
     calls: Connections,
-    /// Our own connections.
+    /// Our own connections, for what rskafka cannot do.
     wire: Arc<Wire>,
     fetcher: Fetcher,
+    producing: Producing,
 }
 
 impl KafkaLog {
@@ -46,20 +56,12 @@ impl KafkaLog {
     pub fn connect(options: KafkaOptions) -> Self {
         let wire = Arc::new(Wire::new(options.clone()));
         let cluster = Arc::new(Cluster::new(options));
-        Self { fetcher: Fetcher::new(Arc::clone(&wire)), calls: Connections::default(), cluster, wire }
-    }
-
-    /// Asks the controller to create a topic.
-    async fn create(&self, topic: &TopicSpec, what: &str) -> Result<bool, LogError> {
-        let (client, _) = self.cluster.topics().await?;
-        match create_on(&client, topic, self.cluster.options.request_timeout.as_millis()).await {
-            Ok(()) => Ok(true),
-            Err(ClientError::ServerError { protocol_error: ProtocolError::TopicAlreadyExists, .. }) => Ok(false),
-            Err(error) => {
-                // The connection may be the reason: the next try makes a new one.
-                self.cluster.distrust();
-                Err(explain(error, what, &topic.name))
-            }
+        Self {
+            fetcher: Fetcher::new(Arc::clone(&wire)),
+            calls: Connections::default(),
+            cluster,
+            producing: Producing::new(Arc::clone(&wire)),
+            wire,
         }
     }
 
@@ -74,12 +76,6 @@ impl KafkaLog {
             tries += 1;
         }
     }
-}
-
-async fn create_on(client: &Client, topic: &TopicSpec, timeout_ms: u128) -> Result<(), ClientError> {
-    let replication = topic.replication.unwrap_or(REPLICATION_OF_THE_BROKER);
-    let timeout_ms = i32::try_from(timeout_ms).unwrap_or(i32::MAX);
-    client.controller_client()?.create_topic(topic.name.as_str(), topic.partitions, replication, timeout_ms).await
 }
 
 #[async_trait]
@@ -100,7 +96,7 @@ impl Log for KafkaLog {
     async fn create_topic(&self, topic: &TopicSpec) -> Result<bool, LogError> {
         let what = format!("creating topic {}", topic.name);
         Cluster::within(self.cluster.options.request_timeout, &what, async {
-            let created = self.cluster.again(|| Box::pin(self.create(topic, &what))).await?;
+            let created = self.admin().create_topic(topic, false).await?;
             self.wait_until_listed(&topic.name).await?;
             Ok(created)
         })
@@ -112,9 +108,15 @@ impl Log for KafkaLog {
         let at = match at {
             At::Start => OffsetAt::Earliest,
             At::End => OffsetAt::Latest,
+            At::EpochEnd(epoch) => return self.epoch_end(partition, epoch).await,
         };
         let call = self.cluster.ask(&self.calls, partition, &what, |client| Box::pin(client.get_offset(at)));
         Cluster::within(self.cluster.options.request_timeout, &what, call).await
+    }
+
+    async fn identity(&self, partition: &TopicPartition) -> Result<LogIdentity, LogError> {
+        let what = format!("asking which log {partition} is");
+        Cluster::within(self.cluster.options.request_timeout, &what, self.identity_now(partition)).await
     }
 
     async fn fetch(
@@ -126,6 +128,6 @@ impl Log for KafkaLog {
     }
 
     async fn produce(&self, partition: &TopicPartition, records: Vec<OutRecord>) -> Vec<Result<i64, LogError>> {
-        self.append(partition, records).await
+        self.producing.append(partition, records).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use super::security::Security;
 use crate::catalog::plan::Compression;
 
 /// Settings of a [`super::KafkaLog`].
@@ -15,6 +16,13 @@ pub struct KafkaOptions {
     pub request_timeout: Duration,
     /// Pause before a failed request is tried again; doubles up to 2 s (`KAFKA_RETRY_BACKOFF_MS`, default 100 ms).
     pub retry_backoff: Duration,
+    /// How often a produced batch is tried again after an error that may pass, where it surely was not stored
+    /// (`KAFKA_RETRIES`, default 8). A batch that may have been stored is tried until the deadline, under the same sequence
+    /// number, since only that tells whether it was.
+    pub retries: u32,
+    /// Produced batches under way per partition (`KAFKA_MAX_IN_FLIGHT`, 1 to 5, default 5: a broker remembers as many of a
+    /// producer, KIP-98).
+    pub max_in_flight: usize,
     /// Compression of what is produced (`KAFKA_COMPRESSION`, default gzip).
     pub compression: Compression,
     /// Compression by topic, where it differs from `compression`.
@@ -22,6 +30,8 @@ pub struct KafkaOptions {
     /// Largest answer read from, and largest record sent to the broker, bytes. Default 100 MiB, as the broker's own
     /// `socket.request.max.bytes`. A batch that is larger cannot be read.
     pub max_message_bytes: usize,
+    /// TLS and SASL (`KAFKA_TLS_*`, `KAFKA_SASL_*`). Default neither.
+    pub security: Security,
 }
 
 impl KafkaOptions {
@@ -31,6 +41,10 @@ impl KafkaOptions {
     pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
     /// Default of `retry_backoff`.
     pub const RETRY_BACKOFF: Duration = Duration::from_millis(100);
+    /// Default of `retries`.
+    pub const RETRIES: u32 = 8;
+    /// Default of `max_in_flight`, and the most.
+    pub const MAX_IN_FLIGHT: usize = 5;
     /// Default of `max_message_bytes`.
     pub const MAX_MESSAGE_BYTES: usize = 100 * 1024 * 1024;
 
@@ -41,9 +55,12 @@ impl KafkaOptions {
             client_id: Self::CLIENT_ID.to_owned(),
             request_timeout: Self::REQUEST_TIMEOUT,
             retry_backoff: Self::RETRY_BACKOFF,
+            retries: Self::RETRIES,
+            max_in_flight: Self::MAX_IN_FLIGHT,
             compression: Compression::Gzip,
             compression_of: HashMap::new(),
             max_message_bytes: Self::MAX_MESSAGE_BYTES,
+            security: Security::default(),
         }
     }
 

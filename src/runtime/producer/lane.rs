@@ -5,9 +5,10 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
+use futures::{StreamExt, poll, stream::FuturesUnordered};
 use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::{Instant, sleep, sleep_until},
+    sync::{Notify, OwnedSemaphorePermit, oneshot},
+    time::{Instant, sleep},
 };
 
 use super::{ProduceError, Shared};
@@ -24,7 +25,7 @@ pub(super) struct Queued {
     pub(super) record: OutRecord,
     pub(super) size_bytes: usize,
     pub(super) answer: oneshot::Sender<Result<i64, ProduceError>>,
-    /// Not sent, or not sent again, after this.
+    /// Not sent after this.
     pub(super) expires_at: Instant,
     /// The record's share of the buffer, given back with its answer.
     pub(super) _room: OwnedSemaphorePermit,
@@ -35,12 +36,17 @@ pub(super) struct Queued {
 pub(super) struct Lane {
     queue: VecDeque<Queued>,
     size_bytes: usize,
+    /// There is a full batch.
+    filled: Arc<Notify>,
 }
 
 impl Lane {
-    pub(super) fn push(&mut self, queued: Queued) {
+    pub(super) fn push(&mut self, queued: Queued, batch_bytes: usize) {
         self.size_bytes += queued.size_bytes;
         self.queue.push_back(queued);
+        if self.size_bytes >= batch_bytes {
+            self.filled.notify_one();
+        }
     }
 
     /// The next batch: at least one record where there is one.
@@ -62,24 +68,41 @@ impl Lane {
 /// Sends what is in the lane until nothing is left, then removes it.
 pub(super) async fn run(shared: Arc<Shared>, partition: TopicPartition) {
     let stop = shared.stop.clone();
-    let stopped = stop.run_until_cancelled(async {
-        while let Some(batch) = next_batch(&shared, &partition).await {
-            deliver(&shared, &partition, batch).await;
-        }
-    });
+    let stopped = stop.run_until_cancelled(send_all(&shared, &partition));
     if stopped.await.is_none() {
         // Dropping the senders answers the callers.
         shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
     }
 }
 
+/// Sends batches one behind the other, several at a time: one that is not full waits until all before it are answered, and
+/// gathers what comes meanwhile.
+async fn send_all(shared: &Arc<Shared>, partition: &TopicPartition) {
+    let mut under_way = FuturesUnordered::new();
+    let filled = shared.look(partition, |lane| Arc::clone(&lane.filled)).unwrap_or_default();
+    let is_full = |lane: &mut Lane| lane.size_bytes >= shared.options.batch_bytes;
+    loop {
+        let has_room = under_way.len() < shared.options.max_in_flight.max(1);
+        if under_way.is_empty() || has_room && shared.look(partition, is_full) == Some(true) {
+            let Some(batch) = next_batch(shared, partition).await else { return };
+            let mut delivery = Box::pin(deliver(shared, partition, batch));
+            // The log keeps the order in which calls are first polled.
+            if poll!(&mut delivery).is_pending() {
+                under_way.push(delivery);
+            }
+            continue;
+        }
+        tokio::select! {
+            _ = under_way.next() => {}
+            () = filled.notified(), if has_room => {}
+        }
+    }
+}
+
 async fn next_batch(shared: &Shared, partition: &TopicPartition) -> Option<Vec<Queued>> {
     let options = &shared.options;
     if !options.linger.is_zero() {
-        let waiting_bytes = {
-            let lanes = shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            lanes.get(partition).map_or(0, |lane| lane.size_bytes)
-        };
+        let waiting_bytes = shared.look(partition, |lane| lane.size_bytes).unwrap_or(0);
         if waiting_bytes > 0 && waiting_bytes < options.batch_bytes && !shared.tasks.is_closed() {
             sleep(options.linger).await;
         }
@@ -94,29 +117,18 @@ async fn next_batch(shared: &Shared, partition: &TopicPartition) -> Option<Vec<Q
     Some(batch)
 }
 
-/// Sends a batch, again where that may help, until every record is answered.
+/// Sends a batch. Not again: the log does that, under the same identity, and a record of unknown outcome that is sent anew
+/// might be stored twice.
 async fn deliver(shared: &Shared, partition: &TopicPartition, batch: Vec<Queued>) {
     let mut batch = answer_expired(shared, partition, batch);
-    let mut retry = 0;
-    while !batch.is_empty() {
-        let records = batch.iter().map(|queued| queued.record.clone()).collect();
-        let answers = shared.log.produce(partition, records).await;
-        let next_try_at = Instant::now() + shared.options.pause_before(retry + 1);
-        let mut again = Vec::new();
-        for (queued, answer) in batch.into_iter().zip(answers) {
-            let try_again = retry < shared.options.retries && next_try_at < queued.expires_at;
-            match answer {
-                Err(error) if error.is_retriable() && try_again => again.push((queued, error)),
-                // The caller may have stopped waiting.
-                answer => drop(queued.answer.send(answer.map_err(ProduceError::from))),
-            }
-        }
-        if let Some((_, error)) = again.first() {
-            retry += 1;
-            tracing::warn!(%partition, records = again.len(), retry, %error, "sending again");
-            sleep_until(next_try_at).await;
-        }
-        batch = again.into_iter().map(|(queued, _)| queued).collect();
+    if batch.is_empty() {
+        return;
+    }
+    let records = batch.iter_mut().map(|queued| std::mem::take(&mut queued.record)).collect();
+    let answers = shared.log.produce(partition, records).await;
+    for (queued, answer) in batch.into_iter().zip(answers) {
+        // The caller may have stopped waiting.
+        drop(queued.answer.send(answer.map_err(ProduceError::from)));
     }
 }
 

@@ -14,17 +14,12 @@ pub struct ProducerOptions {
     pub batch_bytes: usize,
     /// Most bytes that wait for the broker, all partitions together. Default 32 MiB, as Kafka's Java client.
     pub buffer_bytes: usize,
-    /// How often a batch is sent again after an error that may pass (`KAFKA_RETRIES`, default 8).
-    pub retries: u32,
-    /// Pause before the first retry; doubles up to 1 s (`KAFKA_RETRY_BACKOFF_MS`, default 100 ms).
-    pub retry_backoff: Duration,
-    /// Longest time from taking a record to its answer, retries included. Default 30 s. A request in flight is waited for
-    /// (the log has a deadline of its own), but not tried again.
+    /// Batches that one partition has under way, in order (`KAFKA_MAX_IN_FLIGHT`, default 5).
+    pub max_in_flight: usize,
+    /// Longest time that a record waits behind others before it is sent. Default 30 s. From then on the log has a deadline of
+    /// its own.
     pub delivery_timeout: Duration,
 }
-
-/// Longest pause between two tries.
-const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
 impl Default for ProducerOptions {
     fn default() -> Self {
@@ -32,8 +27,7 @@ impl Default for ProducerOptions {
             linger: Duration::ZERO,
             batch_bytes: 1024 * 1024 - 4096,
             buffer_bytes: 32 * 1024 * 1024,
-            retries: 8,
-            retry_backoff: Duration::from_millis(100),
+            max_in_flight: 5,
             delivery_timeout: Duration::from_secs(30),
         }
     }
@@ -47,10 +41,5 @@ impl ProducerOptions {
     /// A record larger than the whole buffer takes all of it.
     pub(super) fn permits_for(&self, record: &OutRecord) -> u32 {
         u32::try_from(record.size_bytes().min(self.buffer_permits())).unwrap_or(u32::MAX)
-    }
-
-    /// The pause before a retry, counted from 1.
-    pub(super) fn pause_before(&self, retry: u32) -> Duration {
-        self.retry_backoff.saturating_mul(1 << retry.saturating_sub(1).min(16)).min(MAX_BACKOFF)
     }
 }

@@ -107,10 +107,9 @@ fn outcome(data: PartitionData, asked: &Asked, endpoints: &[NodeEndpoint], answe
         // It is the leader and does not know so yet, or does not know yet how far readers may go.
         Some(E::UnknownLeaderEpoch | E::OffsetNotAvailable) => Outcome::Again(why()),
         Some(E::UnknownTopicOrPartition | E::UnknownTopicId | E::InconsistentTopicId) => Outcome::NotThere,
-        Some(E::OffsetOutOfRange) => Outcome::Told(LogError::OffsetOutOfRange {
-            partition: asked.partition.to_string(),
-            offset: asked.offset,
-        }),
+        Some(E::OffsetOutOfRange) => {
+            Outcome::Told(LogError::OffsetOutOfRange { partition: asked.partition.to_string(), offset: asked.offset })
+        }
         Some(E::TopicAuthorizationFailed | E::ClusterAuthorizationFailed) => Outcome::Told(LogError::Refused {
             what: what(asked),
             reason: format!(
@@ -120,9 +119,10 @@ fn outcome(data: PartitionData, asked: &Asked, endpoints: &[NodeEndpoint], answe
         }),
         Some(E::UnsupportedCompressionType) => Outcome::Told(LogError::Unsupported {
             what: what(asked),
-            reason: "the records are compressed with zstd, which this broker gives to newer clients only; Kafka 2.1 or \
+            reason:
+                "the records are compressed with zstd, which this broker gives to newer clients only; Kafka 2.1 or \
                      later is needed"
-                .to_owned(),
+                    .to_owned(),
         }),
         Some(E::InvalidTopicException | E::InvalidRequest | E::UnsupportedVersion) => {
             Outcome::Told(LogError::Refused { what: what(asked), reason: why().to_string() })
@@ -140,8 +140,7 @@ fn outcome(data: PartitionData, asked: &Asked, endpoints: &[NodeEndpoint], answe
 fn new_leader(data: &PartitionData, endpoints: &[NodeEndpoint]) -> Option<NewLeader> {
     let (node, epoch) = (data.current_leader.leader_id.0, data.current_leader.leader_epoch);
     let endpoint = endpoints.iter().find(|endpoint| endpoint.node_id.0 == node);
-    let address =
-        endpoint.map(|endpoint| broker_address(&endpoint.host, endpoint.port));
+    let address = endpoint.map(|endpoint| broker_address(&endpoint.host, endpoint.port));
     (node >= 0 && epoch >= 0).then_some(NewLeader { node, epoch, address })
 }
 

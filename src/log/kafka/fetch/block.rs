@@ -72,10 +72,11 @@ pub(super) fn read(
     }
     let bytes = bytes.slice(..end);
     let bytes = if end < answer_bytes / SMALLEST_SLICE { Bytes::copy_from_slice(&bytes) } else { bytes };
-    let aborted = data.aborted_transactions.unwrap_or_default().into_iter().map(|aborted| AbortedTransaction {
-        producer_id: aborted.producer_id.0,
-        first_offset: aborted.first_offset,
-    });
+    let aborted = data
+        .aborted_transactions
+        .unwrap_or_default()
+        .into_iter()
+        .map(|aborted| AbortedTransaction { producer_id: aborted.producer_id.0, first_offset: aborted.first_offset });
     let readable_end = if data.last_stable_offset >= 0 { data.last_stable_offset } else { data.high_watermark };
     Ok(Found::Block(Block {
         next_offset,

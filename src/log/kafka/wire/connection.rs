@@ -26,15 +26,21 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     frames::Frames,
+    sasl,
     stream::{self, Stream},
     versions::Versions,
 };
-use crate::log::{LogError, kafka::KafkaOptions};
+use crate::log::{
+    LogError,
+    kafka::{KafkaOptions, access::AccessError},
+};
 
 /// Requests that may wait for their answers on one connection.
 const MAX_WAITING: usize = 1024;
 /// Where the correlation id stands in a request, behind the length (4), the key (2) and the version (2).
 const CORRELATION_AT: usize = 8;
+/// Share of a session's life after which another connection takes over, so that none is cut off amid a request.
+const SESSION_SHARE: f64 = 0.8;
 /// Longest wait that a broker may ask for by its throttle time.
 const MAX_THROTTLE: Duration = Duration::from_secs(30);
 /// Name told in ApiVersions (KIP-511); versions there may have digits, letters, dots and dashes only.
@@ -97,9 +103,13 @@ impl Connection {
     /// # Errors
     /// The broker cannot be reached, or refuses us.
     pub(super) async fn open(address: &str, options: &KafkaOptions) -> Result<Self, LogError> {
-        let mut stream = stream::open(address).await.map_err(|error| unavailable(address, &error.to_string()))?;
+        let security = &options.security;
+        let refused = |error: AccessError| error.into_log_error(format!("broker {address}"));
+        let mut stream = stream::open(address, security).await.map_err(refused)?;
+        let session = sasl::authenticate(&mut stream, address, &options.client_id, security).await.map_err(refused)?;
+        let session_ends_at = session.map(|session| Instant::now() + session.mul_f64(SESSION_SHARE));
         let client_id = StrBytes::from_string(options.client_id.clone());
-        let versions = ask_versions(&mut stream, address, &client_id).await?;
+        let versions = ask_versions(&mut stream, address, options).await?;
         let (reading, writing) = tokio::io::split(stream);
         let (queue, outgoing) = mpsc::channel(MAX_WAITING);
         let shared = Arc::new(Shared::default());
@@ -112,7 +122,7 @@ impl Connection {
             versions,
             queue,
             shared,
-            session_ends_at: None,
+            session_ends_at,
             _reader: AbortOnDropHandle::new(tokio::spawn(reader)),
             _writer: AbortOnDropHandle::new(tokio::spawn(writer)),
         })
@@ -278,17 +288,18 @@ async fn read_loop(reading: ReadHalf<Stream>, shared: Arc<Shared>, address: Arc<
 pub(super) async fn exchange<R: Request>(
     stream: &mut Stream,
     address: &str,
-    client_id: &StrBytes,
+    options: &KafkaOptions,
     request: &R,
     version: i16,
 ) -> Result<R::Response, LogError> {
     /// No answer of a greeting is larger.
     const MAX_ANSWER_BYTES: usize = 1024 * 1024;
-    let broken = |error: io::Error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => unavailable(address, "the broker closed the connection"),
-        _ => unavailable(address, &error.to_string()),
+    // With TLS 1.3 a broker refuses a client certificate only here, in place of its first answer.
+    let broken = |error: io::Error| {
+        AccessError::of_io(&error, address, &options.security).into_log_error(format!("broker {address}"))
     };
-    let frame = encode(request, version, client_id).map_err(|reason| unreadable::<R>(address, &reason))?;
+    let client_id = StrBytes::from_string(options.client_id.clone());
+    let frame = encode(request, version, &client_id).map_err(|reason| unreadable::<R>(address, &reason))?;
     stream.write_all(&frame).await.map_err(broken)?;
     stream.flush().await.map_err(broken)?;
     let length = usize::try_from(stream.read_i32().await.map_err(broken)?).unwrap_or(usize::MAX);
@@ -301,17 +312,17 @@ pub(super) async fn exchange<R: Request>(
 }
 
 /// Asks in the newest form; an old broker answers in the oldest one that it does not know this form (KIP-511).
-async fn ask_versions(stream: &mut Stream, address: &str, client_id: &StrBytes) -> Result<Versions, LogError> {
+async fn ask_versions(stream: &mut Stream, address: &str, options: &KafkaOptions) -> Result<Versions, LogError> {
     const NEWEST: i16 = 3;
     const UNSUPPORTED_VERSION: i16 = 35;
     let request = ApiVersionsRequest::default()
         .with_client_software_name(StrBytes::from_static_str(SOFTWARE_NAME))
         .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-    let answer: ApiVersionsResponse = match exchange(stream, address, client_id, &request, NEWEST).await {
+    let answer: ApiVersionsResponse = match exchange(stream, address, options, &request, NEWEST).await {
         Ok(answer) if answer.error_code != UNSUPPORTED_VERSION => answer,
         // The oldest form does not read as the newest one.
         Ok(_) | Err(LogError::Unsupported { .. }) => {
-            exchange(stream, address, client_id, &ApiVersionsRequest::default(), 0).await?
+            exchange(stream, address, options, &ApiVersionsRequest::default(), 0).await?
         }
         Err(error) => return Err(error),
     };

@@ -6,6 +6,7 @@
 mod connection;
 mod frames;
 mod metadata;
+mod sasl;
 mod stream;
 mod versions;
 
@@ -24,7 +25,7 @@ pub(super) use self::{
     metadata::{Leader, NodeId, address as broker_address},
 };
 use self::{metadata::Cluster, versions::Versions};
-use super::KafkaOptions;
+use super::{KafkaOptions, access::AccessError, security::Security};
 use crate::{log::LogError, model::TopicPartition};
 
 /// Longest pause before a broker is tried again.
@@ -35,6 +36,15 @@ const MAX_TOPICS: usize = 10_000;
 const TRIES_PER_DEADLINE: u32 = 3;
 /// Topic ids came with version 10 (KIP-516), leader epochs with 7 (KIP-320); older brokers still answer.
 const METADATA: RangeInclusive<i16> = 1..=12;
+
+/// Tries to get in at a broker, to learn why another client did not: it says what went wrong in one word, or hides it.
+///
+/// # Errors
+/// Why we are not let in.
+pub(super) async fn probe(address: &str, security: &Security, client_id: &str) -> Result<(), AccessError> {
+    let mut stream = stream::open(address, security).await?;
+    sasl::greet(&mut stream, address, client_id, security).await
+}
 
 /// What a connection is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +102,14 @@ impl Wire {
         if let Some(leader) = self.known_leader(partition) {
             return Ok(leader);
         }
+        self.leader_now(partition).await
+    }
+
+    /// Who leads a partition, and which topic that is, as the brokers say now.
+    ///
+    /// # Errors
+    /// As [`Wire::leader`].
+    pub(super) async fn leader_now(&self, partition: &TopicPartition) -> Result<Leader, LogError> {
         self.ask(Some(&partition.topic)).await?;
         let state = self.state();
         match state.cluster.leader(partition) {

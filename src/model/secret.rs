@@ -1,6 +1,6 @@
 //! A value that never shows itself (invariant 10: a secret never reaches a log).
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use serde::{Serialize, Serializer};
 
@@ -41,6 +41,22 @@ impl Serialize for Secret {
     }
 }
 
+/// A secret, and the file that it came from, where it can be read again once it was renewed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretSource {
+    /// The secret as it was given or read.
+    pub value: Secret,
+    /// The file (`NAME_FILE`), where there is one.
+    pub file: Option<PathBuf>,
+}
+
+impl SecretSource {
+    /// A secret that is given outright and stays as it is.
+    pub fn fixed(value: impl Into<String>) -> Self {
+        Self { value: Secret::new(value), file: None }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,7 +64,12 @@ mod tests {
     #[test]
     fn invariant_10_a_secret_never_shows() {
         let secret = Secret::new("hunter2");
-        let shown = format!("{secret} {secret:?} {:#?} {}", Some(&secret), serde_json::json!({ "password": secret }));
+        let source = SecretSource::fixed("hunter2");
+        let shown = format!(
+            "{secret} {secret:?} {:#?} {source:?} {}",
+            Some(&secret),
+            serde_json::json!({ "password": secret })
+        );
         assert!(!shown.contains("hunter2"), "{shown}");
         assert_eq!(secret.reveal(), "hunter2");
     }
