@@ -141,16 +141,17 @@ impl Java {
         let mut read: Partitions = numbers(&answer["ends"]).keys().map(empty).collect();
         for line in std::fs::read_to_string(file).unwrap().lines() {
             let words: Vec<_> = line.split(' ').collect();
+            // A header without a value says nothing to whoever folds.
             let header = |word: &&str| {
                 let (name, value) = word.split_once('=').unwrap();
-                (String::from_utf8(unhex(name).unwrap()).unwrap(), unhex(value).unwrap_or_default())
+                Some((String::from_utf8(unhex(name).unwrap()).unwrap(), unhex(value)?))
             };
             let record = Record {
                 offset: words[1].parse().unwrap(),
                 timestamp_ms: words[2].parse().unwrap(),
                 key: unhex(words[3]),
                 value: unhex(words[4]),
-                headers: words[5..].iter().map(header).collect(),
+                headers: words[5..].iter().filter_map(header).collect(),
             };
             read.get_mut(&(topic.to_owned(), words[0].parse().unwrap())).unwrap().push(record);
         }
