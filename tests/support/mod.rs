@@ -5,9 +5,11 @@
 
 pub mod blocks;
 pub mod events;
+pub mod fault_proxy;
 pub mod log_contract;
 pub mod memory_log;
 pub mod memory_store;
+pub mod numbered;
 pub mod oracle;
 pub mod process;
 pub mod results;

@@ -39,6 +39,8 @@ impl Process {
 
     /// Starts it with arguments.
     pub fn start_with(arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        // Once in a process; a second time is refused, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut command = Command::new(env!("CARGO_BIN_EXE_streamgauge"));
         command.args(arguments).env_clear().env("PORT", "0").env("KAFKA_LISTEN", "127.0.0.1:0");
         command.envs(settings.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
