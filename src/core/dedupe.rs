@@ -3,6 +3,9 @@
 //! Record i is a duplicate if and only if some record j of the same partition has `i - N <= j < i`, the same identity and
 //! `|time_i - time_j| <= W`, whether or not j was counted itself. The window forgets by offset only, never by time.
 
+mod index;
+
+use self::index::Index;
 use crate::catalog::plan::DedupeWindow;
 
 /// Bytes of the secret that keys identities.
@@ -54,8 +57,6 @@ pub struct Window {
 
 /// Records for which the ring has room from the start: only what is used of it becomes memory.
 const FIRST_RING: usize = 1 << 18;
-/// Identities that the index is first made for.
-const FIRST_INDEX: usize = 1024;
 /// Largest window, offsets: their low halves must tell them apart.
 const MAX_OFFSETS: i64 = 1 << 30;
 
@@ -167,112 +168,6 @@ impl Window {
                 self.ring.push(entry);
             }
         }
-    }
-}
-
-/// The latest record of each identity: open addressing with linear probing. A slot holds a part of the identity's hash beside
-/// the sequence number, so that neither a search nor a removal touches the ring before it has found its place; nothing is
-/// marked as removed, what lies behind moves up.
-#[derive(Default)]
-struct Index {
-    /// The tag in the upper half, the sequence number in the lower one; 0 is free, since no tag is 0.
-    slots: Vec<u64>,
-}
-
-impl Index {
-    fn tag(identity: Identity) -> u32 {
-        ((identity.0[0] >> 32) as u32).max(1)
-    }
-
-    /// The slot where a tag would best lie.
-    fn home(&self, tag: u32) -> usize {
-        ((u64::from(tag) * self.slots.len() as u64) >> 32) as usize
-    }
-
-    fn after(&self, slot: usize) -> usize {
-        if slot + 1 == self.slots.len() { 0 } else { slot + 1 }
-    }
-
-    /// How far a slot lies behind another.
-    fn distance(&self, from: usize, to: usize) -> usize {
-        if to >= from { to - from } else { to + self.slots.len() - from }
-    }
-
-    fn peek(&self, identity: Identity) -> u64 {
-        self.slots.get(self.home(Self::tag(identity))).copied().unwrap_or_default()
-    }
-
-    /// The slot of an identity, which `is_same` tells by sequence number.
-    fn find(&self, identity: Identity, is_same: impl Fn(u32) -> bool) -> Option<usize> {
-        let tag = Self::tag(identity);
-        let mut slot = self.home(tag);
-        while let Some(entry) = self.slots.get(slot).filter(|entry| **entry != 0) {
-            if (entry >> 32) as u32 == tag && is_same(*entry as u32) {
-                return Some(slot);
-            }
-            slot = self.after(slot);
-        }
-        None
-    }
-
-    /// Notes a later record of the slot's identity; returns the one before.
-    fn set(&mut self, slot: usize, sequence: u32) -> u32 {
-        let before = self.slots[slot];
-        self.slots[slot] = before >> 32 << 32 | u64::from(sequence);
-        before as u32
-    }
-
-    fn insert(&mut self, identity: Identity, sequence: u32) {
-        self.put(u64::from(Self::tag(identity)) << 32 | u64::from(sequence));
-    }
-
-    fn put(&mut self, entry: u64) {
-        let mut slot = self.home((entry >> 32) as u32);
-        while self.slots[slot] != 0 {
-            slot = self.after(slot);
-        }
-        self.slots[slot] = entry;
-    }
-
-    /// Frees the slot of an identity, if this is still its latest record.
-    fn remove(&mut self, identity: Identity, sequence: u32) {
-        let tag = Self::tag(identity);
-        let wanted = u64::from(tag) << 32 | u64::from(sequence);
-        let mut free = self.home(tag);
-        while self.slots[free] != wanted {
-            if self.slots[free] == 0 {
-                return;
-            }
-            free = self.after(free);
-        }
-        let mut slot = free;
-        loop {
-            slot = self.after(slot);
-            let entry = self.slots[slot];
-            if entry == 0 {
-                break;
-            }
-            // It may move up unless that would bring it before its home.
-            if self.distance(self.home((entry >> 32) as u32), slot) >= self.distance(free, slot) {
-                self.slots[free] = entry;
-                free = slot;
-            }
-        }
-        self.slots[free] = 0;
-    }
-
-    fn clear(&mut self) {
-        self.slots.fill(0);
-    }
-
-    /// Makes room for as many identities; a third of the slots stays free.
-    fn make_room_for(&mut self, identities: usize) {
-        if identities + identities / 2 <= self.slots.len() {
-            return;
-        }
-        let room = (self.slots.len() * 2).max(FIRST_INDEX + FIRST_INDEX / 2);
-        let old = std::mem::replace(&mut self.slots, vec![0; room]);
-        old.into_iter().filter(|entry| *entry != 0).for_each(|entry| self.put(entry));
     }
 }
 

@@ -5,7 +5,12 @@
 //! objects nest (nothing here recurses). Strings are scanned eight bytes at a time with ordinary integers, which is as fast in
 //! a portable build as in one for a certain CPU.
 
+mod pattern;
+
 use smallvec::SmallVec;
+
+use self::pattern::PATTERN_BYTES;
+pub use self::pattern::Pattern;
 
 /// The text is not JSON at this byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,40 +23,6 @@ pub struct Malformed {
 pub struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
-}
-
-/// Bytes that a pattern compares at once.
-const PATTERN_BYTES: usize = 16;
-
-/// Bytes to be looked for again and again: short ones are compared as one number.
-#[derive(Clone, Debug)]
-pub struct Pattern {
-    bytes: Vec<u8>,
-    length: usize,
-    word: u128,
-    mask: u128,
-}
-
-impl Pattern {
-    /// A pattern of these bytes, which are not empty.
-    pub fn set(&mut self, bytes: &[u8]) {
-        self.bytes.clear();
-        self.bytes.extend_from_slice(bytes);
-        self.length = bytes.len();
-        let mut word = [0; PATTERN_BYTES];
-        let mut mask = [0; PATTERN_BYTES];
-        for ((to, used), byte) in word.iter_mut().zip(&mut mask).zip(bytes) {
-            (*to, *used) = (*byte, u8::MAX);
-        }
-        (self.word, self.mask) = (u128::from_le_bytes(word), u128::from_le_bytes(mask));
-    }
-}
-
-impl Default for Pattern {
-    /// A pattern that is nowhere.
-    fn default() -> Self {
-        Self { bytes: vec![0], length: 1, word: 0, mask: u128::from(u8::MAX) }
-    }
 }
 
 /// What a scalar holds beside plain characters or digits.
@@ -120,10 +91,7 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub fn takes_pattern(&mut self, pattern: &Pattern) -> bool {
         let is_next = match self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<PATTERN_BYTES>()) {
-            Some(next) if pattern.length <= PATTERN_BYTES => {
-                let next = u128::from_le_bytes(*next);
-                next & pattern.mask == pattern.word
-            }
+            Some(next) if pattern.length <= PATTERN_BYTES => pattern.begins(*next),
             _ => return self.takes_all(&pattern.bytes),
         };
         if is_next {
@@ -359,113 +327,4 @@ fn plain_until(bytes: &[u8], mut at: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde::de::IgnoredAny;
-
-    use super::*;
-
-    fn accepts(text: &str) -> bool {
-        let mut scanner = Scanner::new(text.as_bytes());
-        scanner.space();
-        scanner.value().is_ok() && scanner.end().is_ok()
-    }
-
-    fn serde_accepts(text: &str) -> bool {
-        serde_json::from_str::<IgnoredAny>(text).is_ok()
-    }
-
-    #[test]
-    fn accepts_what_serde_json_accepts() {
-        let deep = "[".repeat(500) + &"]".repeat(500);
-        let texts = [
-            "",
-            " ",
-            "{}",
-            "[]",
-            " { } ",
-            "[ ]",
-            "{\"a\":1}",
-            "{\"a\" : [ 1 , {} , [] , \"x\" ] , \"b\":null}",
-            "{\"a\":1,}",
-            "[1,]",
-            "{,}",
-            "[,]",
-            "{\"a\"}",
-            "{\"a\":}",
-            "{a:1}",
-            "{\"a\":1 \"b\":2}",
-            "[1 2]",
-            "{]",
-            "[}",
-            "{\"a\":[}",
-            "nul",
-            "null",
-            "nullx",
-            "true",
-            "truth",
-            "false",
-            "-",
-            "-0",
-            "-01",
-            "01",
-            "1.",
-            "1.5",
-            ".5",
-            "1e",
-            "1e+",
-            "1E-5",
-            "1e400",
-            "12345678",
-            "123456789012345678901234567890",
-            "1234567x",
-            "\"\"",
-            "\"",
-            "\"a",
-            "\"\\",
-            "\"\\x\"",
-            "\"\\u12\"",
-            "\"\\u12g4\"",
-            "\"\\ud800\"",
-            "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
-            "\"a\u{1}b\"",
-            "\"12345678\u{1f}\"",
-            "\"12345678\u{7f}é€😀\"",
-            "1 1",
-            "{}{}",
-            "\u{feff}1",
-            "\u{a0}1",
-            "[\"12345678\\n12345678\",1]",
-            &deep,
-            &deep[1..],
-        ];
-        for text in texts {
-            assert_eq!(accepts(text), serde_accepts(text), "{text:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn agrees_with_serde_json_on_anything(pieces in proptest::collection::vec(prop_oneof![
-            Just("{"), Just("}"), Just("["), Just("]"), Just(","), Just(":"), Just("\"a\""), Just("\""), Just("\\"), Just("\\u00e9"),
-            Just("0"), Just("1"), Just("-"), Just("."), Just("e"), Just("12345678"), Just("null"), Just("true"), Just(" "), Just("é"),
-            Just("\u{1f}"), Just("abcdefgh"),
-        ], 0..24)) {
-            let text: String = pieces.concat();
-            prop_assert_eq!(accepts(&text), serde_accepts(&text), "{:?}", text);
-        }
-
-        #[test]
-        fn agrees_with_serde_json_on_spoilt_json(keys in proptest::collection::vec(".{0,12}", 1..5), at in any::<prop::sample::Index>(), with in any::<char>()) {
-            let object: serde_json::Map<String, serde_json::Value> =
-                keys.iter().enumerate().map(|(i, key)| (key.clone(), serde_json::json!([key, i, {"n": i as f64 / 3.0}]))).collect();
-            let text = serde_json::Value::Object(object).to_string();
-            prop_assert!(accepts(&text));
-            let mut spoilt: Vec<char> = text.chars().collect();
-            let at = at.index(spoilt.len());
-            spoilt[at] = with;
-            let spoilt: String = spoilt.into_iter().collect();
-            prop_assert_eq!(accepts(&spoilt), serde_accepts(&spoilt), "{:?}", spoilt);
-        }
-    }
-}
+mod tests;

@@ -78,25 +78,22 @@ impl Keys {
         Key::with_hash(hash, kind, self.str(name))
     }
 
-    /// The number of the key with the name that was written last. The text is taken back where the key is known.
-    pub fn intern(&mut self, kind: Kind, name: Text) -> KeyIndex {
+    /// The number of the key with this name.
+    pub fn intern(&mut self, kind: Kind, name: &str) -> KeyIndex {
         let Self { text, known, index } = self;
-        let written = &text[name.range()];
-        let hash = Key::hash_of(kind, written);
+        let hash = Key::hash_of(kind, name);
         let is_same = |at: &KeyIndex| {
             let key = &known[*at as usize];
-            key.hash == hash && key.kind == kind && text[key.name.range()] == *written
+            key.hash == hash && key.kind == kind && text[key.name.range()] == *name
         };
         match index.entry(hash, is_same, |at| known[*at as usize].hash) {
-            Entry::Occupied(found) => {
-                let found = *found.get();
-                text.truncate(name.start());
-                found
-            }
+            Entry::Occupied(found) => *found.get(),
             Entry::Vacant(free) => {
                 let number = known.len() as KeyIndex;
                 free.insert(number);
-                known.push(Known { hash, name, kind });
+                let begin = text.len();
+                text.push_str(name);
+                known.push(Known { hash, name: Text::to_end(begin, text), kind });
                 number
             }
         }
@@ -110,13 +107,8 @@ mod tests {
     #[test]
     fn a_key_is_kept_once_and_kinds_are_told_apart() {
         let mut keys = Keys::default();
-        let mut intern = |kind, name: &str| {
-            let begin = keys.text.len();
-            keys.text.push_str(name);
-            keys.intern(kind, Text::to_end(begin, &keys.text))
-        };
         let numbers = [("a", Kind::Count), ("b", Kind::Count), ("a", Kind::Count), ("a", Kind::Max), ("", Kind::Count)]
-            .map(|(name, kind)| intern(kind, name));
+            .map(|(name, kind)| keys.intern(kind, name));
         assert_eq!(numbers, [0, 1, 0, 2, 3]);
         assert_eq!(keys.text, "aba");
         assert_eq!(keys.key(2), Key::new(Kind::Max, "a"));

@@ -1,7 +1,7 @@
 //! Rules: from an event to its effects.
 //!
 //! An event's rules are evaluated whole before anything is kept: either all effects of an event happen, or it is a dead
-//! letter and none does. Names and elements are written to one text, and each key is hashed and looked up once a block.
+//! letter and none does. A key is hashed and looked up once an event, and kept once a block; elements are written to one text.
 
 use super::{
     decimal,
@@ -88,6 +88,8 @@ pub struct Effects {
     pub changes: Vec<KeyChange>,
     /// The forwards of the last event.
     pub forwards: Vec<Forwarded>,
+    /// The name at hand.
+    name: String,
 }
 
 impl Effects {
@@ -129,52 +131,59 @@ impl Effects {
     fn rule(&mut self, index: usize, rule: &Rule, topic: &Topic, event: &Event<'_>) -> Result<(), Reason> {
         match &rule.action {
             Action::Count { key, by } => {
-                let Some(name) = self.render(key, topic, event)? else { return Ok(()) };
-                let amount = amount(by, topic, event)?;
-                self.change(rule, Kind::Count, name, Change::Count(amount));
+                if self.name(key, topic, event)? {
+                    let amount = amount(by, topic, event)?;
+                    self.change(rule, Kind::Count, Change::Count(amount));
+                }
             }
             Action::Max { key, of } => {
-                let Some(name) = self.render(key, topic, event)? else { return Ok(()) };
-                let value = decimal_field(of, topic, event)?;
-                self.change(rule, Kind::Max, name, Change::Max(value));
+                if self.name(key, topic, event)? {
+                    let value = decimal_field(of, topic, event)?;
+                    self.change(rule, Kind::Max, Change::Max(value));
+                }
             }
             Action::Last { key, of } => {
-                let Some(name) = self.render(key, topic, event)? else { return Ok(()) };
-                let value = decimal_field(of, topic, event)?;
-                self.change(rule, Kind::Last, name, Change::Last(value));
+                if self.name(key, topic, event)? {
+                    let value = decimal_field(of, topic, event)?;
+                    self.change(rule, Kind::Last, Change::Last(value));
+                }
             }
             Action::Unique { key, of, per_day, retention_ms } => {
-                let Some(element) = self.render(of, topic, event)? else { return Ok(()) };
-                let Some(name) = self.render(key, topic, event)? else { return Ok(()) };
+                if !self.name(key, topic, event)? {
+                    return Ok(());
+                }
                 let mut expire_at_ms = None;
                 if *per_day {
-                    let text = &mut self.keys.text;
-                    text.push(':');
-                    time::push_day(text, event.time_ms);
+                    self.name.push(':');
+                    time::push_day(&mut self.name, event.time_ms);
                     let day_end = time::window_start(event.time_ms, time::DAY_MS) + time::DAY_MS;
                     expire_at_ms = retention_ms.map(|retention| day_end + retention);
                 }
-                let name = Text::to_end(name.start(), &self.keys.text);
-                self.change(rule, Kind::Unique, name, Change::Unique { expire_at_ms, element });
+                let Some(element) = self.text(of, topic, event)? else { return Ok(()) };
+                self.change(rule, Kind::Unique, Change::Unique { expire_at_ms, element });
             }
             Action::Recent { key, of, cap } => {
-                let Some(element) = self.render(of, topic, event)? else { return Ok(()) };
-                let Some(name) = self.render(key, topic, event)? else { return Ok(()) };
-                self.change(rule, Kind::Recent, name, Change::Recent { cap: *cap, element });
+                if self.name(key, topic, event)?
+                    && let Some(element) = self.text(of, topic, event)?
+                {
+                    self.change(rule, Kind::Recent, Change::Recent { cap: *cap, element });
+                }
             }
             Action::Top { .. } => self.top(rule, topic, event)?,
             Action::Member { key, of, is_add, moves } => {
-                let Some(element) = self.render(of, topic, event)? else { return Ok(()) };
+                if !self.name(key, topic, event)? {
+                    return Ok(());
+                }
+                let Some(element) = self.text(of, topic, event)? else { return Ok(()) };
                 let moves = match moves {
-                    Some(moves) => self.render(moves, topic, event)?,
+                    Some(moves) => self.text(moves, topic, event)?,
                     None => None,
                 };
-                let Some(name) = self.render(key, topic, event)? else { return Ok(()) };
-                self.change(rule, Kind::Member, name, Change::Member { element, is_add: *is_add, moves });
+                self.change(rule, Kind::Member, Change::Member { element, is_add: *is_add, moves });
             }
             Action::Forward { key, .. } => {
                 let key = match key {
-                    Some(key) => match self.render(key, topic, event)? {
+                    Some(key) => match self.text(key, topic, event)? {
                         Some(key) => Some(key),
                         None => return Ok(()),
                     },
@@ -188,30 +197,36 @@ impl Effects {
 
     fn top(&mut self, rule: &Rule, topic: &Topic, event: &Event<'_>) -> Result<(), Reason> {
         let Action::Top { key, of, by, windows, retention_ms } = &rule.action else { return Ok(()) };
-        let Some(key) = self.render(key, topic, event)? else { return Ok(()) };
-        let Some(element) = self.render(of, topic, event)? else { return Ok(()) };
+        if !self.name(key, topic, event)? {
+            return Ok(());
+        }
+        let Some(element) = self.text(of, topic, event)? else { return Ok(()) };
         let amount = amount(by, topic, event)?;
+        let length = self.name.len();
         for window in windows {
             let start_ms = time::window_start(event.time_ms, window.length_ms);
-            let text = &mut self.keys.text;
-            let begin = text.len();
-            text.extend_from_within(key.range());
-            time::push_window(text, &window.label, window.length_ms, start_ms);
-            let name = Text::to_end(begin, text);
+            self.name.truncate(length);
+            time::push_window(&mut self.name, &window.label, window.length_ms, start_ms);
             let expire_at_ms = Some(start_ms + window.length_ms + retention_ms);
-            self.change(rule, Kind::Top, name, Change::Top { expire_at_ms, element, amount });
+            self.change(rule, Kind::Top, Change::Top { expire_at_ms, element, amount });
         }
         Ok(())
     }
 
-    /// Appends a change. `name` is the last text that was written: it is taken back where the key is known.
-    fn change(&mut self, rule: &Rule, kind: Kind, name: Text, change: Change) {
-        let key = self.keys.intern(kind, name);
+    /// Appends a change of the key that has the name at hand.
+    fn change(&mut self, rule: &Rule, kind: Kind, change: Change) {
+        let key = self.keys.intern(kind, &self.name);
         self.changes.push(KeyChange { key, effect: rule.effect, change });
     }
 
-    /// Renders at the end of the text; `None` where the rule is skipped.
-    fn render(&mut self, template: &Template, topic: &Topic, event: &Event<'_>) -> Result<Option<Text>, Reason> {
+    /// Renders the name at hand; `false` where the rule is skipped.
+    fn name(&mut self, template: &Template, topic: &Topic, event: &Event<'_>) -> Result<bool, Reason> {
+        self.name.clear();
+        render(template, topic, event, &mut self.name)
+    }
+
+    /// Renders an element at the end of the text; `None` where the rule is skipped.
+    fn text(&mut self, template: &Template, topic: &Topic, event: &Event<'_>) -> Result<Option<Text>, Reason> {
         let text = &mut self.keys.text;
         let begin = text.len();
         Ok(render(template, topic, event, text)?.then(|| Text::to_end(begin, text)))

@@ -199,7 +199,8 @@ mod tests {
             assert!(matches!(metric.unit, Unit::Seconds | Unit::Bytes | Unit::Count), "{name}: base units only");
             assert!(metric.help.ends_with('.'), "{name}: help is a sentence");
             for label in metric.labels {
-                let bounded = ["topic", "partition", "reason", "route", "method", "status", "kind", "version"];
+                let bounded =
+                    ["topic", "partition", "reason", "route", "method", "status", "kind", "version", "change"];
                 assert!(bounded.contains(label), "{name}: {label} may have no bound");
             }
             if let Kind::Histogram(buckets) = metric.kind {

@@ -1,6 +1,8 @@
 //! What every `Log` promises, to be run on each implementation and each broker.
 //!
 //! Each function takes a log and a prefix for its topics, unique on that broker. [`all`] runs them one after the other.
+//!
+//! Longer than most files, since the contract is read as one list.
 
 #![allow(dead_code)] // each test target uses what it needs
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a check fails by panicking

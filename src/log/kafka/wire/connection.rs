@@ -1,4 +1,6 @@
 //! One connection to a broker: requests go out in the order in which they are begun, and answers come back in that order.
+//!
+//! Longer than most files, since both directions, and what ends them, are read together.
 
 use std::{
     collections::VecDeque,
@@ -238,6 +240,8 @@ async fn write_loop(
             start.put_i32(correlation);
             let mut whole = start.chain(tail.get(4..).unwrap_or_default());
             writing.write_all_buf(&mut whole).await?;
+            // TLS may still hold the end of it.
+            writing.flush().await?;
         }
         Ok::<(), io::Error>(())
     };

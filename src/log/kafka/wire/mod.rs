@@ -31,7 +31,7 @@ use super::{KafkaOptions, access::AccessError, security::Security};
 use crate::{log::LogError, model::TopicPartition};
 
 /// Longest pause before a broker is tried again.
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// Most topics whose leaders are kept.
 const MAX_TOPICS: usize = 10_000;
 /// A part of the deadline for one broker among several: one that does not answer at all must not use it up.
