@@ -82,7 +82,7 @@ impl Files {
         let until = certificates.iter().map(|der| Some(Validity::of(der)?.not_after)).collect::<Option<Vec<_>>>();
         let roots = certificates
             .iter()
-            .map(|der| Ok(webpki_anchor(der)?))
+            .map(webpki_anchor)
             .collect::<Result<_, String>>()
             .map_err(|reason| TlsError::Invalid { what: CA, path: path.clone(), reason })?;
         Ok(Roots { roots, until: until.and_then(|all| all.into_iter().max()) })

@@ -9,10 +9,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{
-    access::AccessError,
-    security::{Renewable, blocking},
-};
+use super::{access::AccessError, security::Renewable};
 use crate::{model::Secret, tls};
 
 /// Deadline of one request.
@@ -117,11 +114,7 @@ impl TokenEndpoint {
             |passes: bool, reason: String| AccessError::TokenEndpoint { url: shown(&options.url), reason, passes };
         let of_transport = |error: reqwest::Error| failed(true, told(&error.without_url()));
         let asked_at = Instant::now();
-        let (client, secret) = {
-            let options = Arc::clone(options);
-            blocking(move || Ok::<_, AccessError>((client(options.ca.as_deref())?, options.client_secret.current())))
-                .await??
-        };
+        let (client, secret) = (client(options.ca.as_deref())?, options.client_secret.current());
         let mut form = vec![("grant_type", "client_credentials")];
         form.extend(options.scope.as_deref().map(|scope| ("scope", scope)));
         let request = client

@@ -31,7 +31,7 @@ pub(super) struct Secured {
 
 /// The settings as they are now.
 pub(super) async fn settings(security: &Security) -> Result<(Stamp, Secured), AccessError> {
-    let credentials = security.credentials().await?;
+    let credentials = security.credentials()?;
     let (mut password, mut sasl) = (None, None);
     if let Some(ours) = &security.sasl {
         if ours.username().is_some() {

@@ -9,7 +9,7 @@ use std::{
 use super::{access::AccessError, oauth::TokenEndpoint};
 use crate::{
     model::{Secret, SecretSource},
-    tls::{ClientTls, Credentials, TlsError},
+    tls::{ClientTls, Credentials},
 };
 
 /// Largest file that is read for a secret, bytes.
@@ -120,21 +120,11 @@ impl Sasl {
     }
 
     /// What is sent: the password, or a token that is valid now.
-    pub(super) async fn secret(self: &Arc<Self>) -> Result<Secret, AccessError> {
-        match &**self {
+    pub(super) async fn secret(&self) -> Result<Secret, AccessError> {
+        match self {
             Self::OauthBearer(Bearer { token: Token::Endpoint(endpoint), .. }) => endpoint.token().await,
-            _ => {
-                let sasl = Arc::clone(self);
-                blocking(move || match &*sasl {
-                    Self::Plain(login) | Self::ScramSha256(login) | Self::ScramSha512(login) => {
-                        Some(login.password.current())
-                    }
-                    Self::OauthBearer(Bearer { token: Token::Given(given), .. }) => Some(given.current()),
-                    Self::OauthBearer(_) => None,
-                })
-                .await?
-                .ok_or_else(|| AccessError::Interrupted { reason: "no secret".to_owned() })
-            }
+            Self::OauthBearer(Bearer { token: Token::Given(given), .. }) => Ok(given.current()),
+            Self::Plain(login) | Self::ScramSha256(login) | Self::ScramSha512(login) => Ok(login.password.current()),
         }
     }
 
@@ -147,17 +137,11 @@ impl Sasl {
 }
 
 impl Security {
-    /// What the next TLS connection is opened with; `None` for a plain one.
-    pub(super) async fn credentials(&self) -> Result<Option<Credentials>, AccessError> {
-        let Some(tls) = self.tls.clone() else { return Ok(None) };
-        let current: Result<Credentials, TlsError> = blocking(move || tls.current()).await?;
-        Ok(Some(current?))
+    /// What the next TLS connection is opened with; `None` for a plain one. Reads the files in place: they are small, and
+    /// connections are rare.
+    pub(super) fn credentials(&self) -> Result<Option<Credentials>, AccessError> {
+        Ok(self.tls.as_ref().map(|tls| tls.current()).transpose()?)
     }
-}
-
-/// Reads files beside the tasks: a network file system may hang.
-pub(super) async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, AccessError> {
-    tokio::task::spawn_blocking(read).await.map_err(|error| AccessError::Interrupted { reason: error.to_string() })
 }
 
 #[cfg(test)]

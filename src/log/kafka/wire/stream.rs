@@ -30,7 +30,7 @@ pub(super) enum Stream {
 /// The broker cannot be reached, or TLS fails. With TLS 1.3 a broker may refuse our certificate only later, in place of its
 /// first answer: [`AccessError::of_io`] tells that too.
 pub(super) async fn open(address: &str, security: &Security) -> Result<Stream, AccessError> {
-    let credentials = security.credentials().await?;
+    let credentials = security.credentials()?;
     let unreachable =
         |error: io::Error| AccessError::Unreachable { address: address.to_owned(), reason: error.to_string() };
     let tcp = connect(address).await.map_err(unreachable)?;
