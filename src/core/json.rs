@@ -4,6 +4,8 @@
 //! like the rest. What is not looked at: whether a number fits any type, whether `\u` escapes pair up, and how deep arrays and
 //! objects nest (nothing here recurses). Strings are scanned eight bytes at a time with ordinary integers, which is as fast in
 //! a portable build as in one for a certain CPU.
+//!
+//! Longer than most files, since the grammar is one piece.
 
 mod pattern;
 

@@ -20,6 +20,8 @@ use kafka_protocol::{
     protocol::{Request, StrBytes},
 };
 
+use std::ops::RangeInclusive;
+
 use super::*;
 use crate::log::broker::{batch::tests::batch, flusher::Flusher, settings::Settings};
 
