@@ -233,8 +233,9 @@ async fn a_broker_that_wants_quiet_gets_it() {
     let cluster = Cluster::start(&[0]).await;
     cluster.state().throttle_ms = QUIET.as_millis() as i32;
     let log = KafkaLog::connect(cluster.options());
+    let asked = [position(0, 0)];
     let long = FetchLimits { max_wait: PATIENCE, ..LIMITS };
-    let (answers, ()) = tokio::join!(log.fetch(std::slice::from_ref(&position(0, 0)), long), async {
+    let (answers, ()) = tokio::join!(log.fetch(&asked, long), async {
         while cluster.state().asked.is_empty() {
             tokio::task::yield_now().await;
         }
