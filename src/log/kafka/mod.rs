@@ -1,8 +1,9 @@
-//! `Log` on rskafka.
+//! `Log` on Kafka's protocol: reading over our own connections (`wire`), the rest through rskafka.
 //!
 //! [`KafkaLog`] needs no broker to begin with: it connects when it is first asked, connects again when a connection breaks
 //! or a partition's leader changes, and every call ends within its deadline. What rskafka cannot do is said where it
-//! matters: `cluster` (connections), `fetch` (reading), `produce` (appending).
+//! matters: `cluster` (connections), `produce` (appending). `fetch` reads; each of its requests asks a broker for all the
+//! partitions that are wanted of it.
 
 mod cluster;
 mod error;
