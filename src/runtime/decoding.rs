@@ -127,6 +127,7 @@ impl Decoding {
             // behind someone who waits himself.
             let core = Arc::clone(&decoding.cores).acquire_owned().await.ok();
             let (core, room) = if ahead.is_some() { (core, ahead) } else { (None, core) };
+            #[expect(clippy::disallowed_methods, reason = "bounded work on memory, which ends by itself")]
             let work = spawn_blocking(move || {
                 let _core = core;
                 let mut decoded = decoding.decode_now(&decoder, count_from, held);

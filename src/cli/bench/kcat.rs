@@ -8,6 +8,7 @@ use super::usage::Usage;
 pub(super) async fn drain(brokers: &str, topic: &str, events: u64) -> anyhow::Result<Option<String>> {
     let arguments = ["-C", "-q", "-e", "-o", "beginning", "-f", "", "-b", brokers, "-t", topic].map(str::to_owned);
     let (began, before) = (Instant::now(), Usage::of_children());
+    #[expect(clippy::disallowed_methods, reason = "the measurement waits for it and ends with it")]
     let ran = tokio::task::spawn_blocking(move || {
         std::process::Command::new("kcat").args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).status()
     });

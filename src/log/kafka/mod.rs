@@ -1,9 +1,9 @@
-//! `Log` on Kafka.
+//! `Log` on Kafka's protocol.
 //!
 //! [`KafkaLog`] needs no broker to begin with: it connects when it is first asked, connects again when a connection breaks
-//! or a partition's leader changes, and every call ends within its deadline. Producing goes over our own
-//! connections (`wire`, `produce`), the rest over rskafka's; what rskafka cannot do is said where it matters: `cluster`
-//! (connections), `fetch` (reading).
+//! or a partition's leader changes, and every call ends within its deadline. Reading (`fetch`), appending (`produce`) and
+//! what administrators do (`admin`, `identity`) go over our own connections (`wire`); the list of topics and their first and
+//! last offsets come through rskafka (`cluster`).
 
 mod access;
 mod admin;

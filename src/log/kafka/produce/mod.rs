@@ -132,6 +132,7 @@ impl Producing {
         let built = if size_bytes < LARGE_BYTES {
             Built::Now(build())
         } else {
+            #[expect(clippy::disallowed_methods, reason = "bounded work on memory, which ends by itself")]
             Built::Later(tokio::task::spawn_blocking(build))
         };
         // It does not end while the call counts as one of its own.

@@ -82,6 +82,7 @@ fn told(data: PartitionData, offset: i64) -> (i64, Vec<String>, Option<String>) 
 }
 
 #[test]
+#[expect(clippy::type_complexity, reason = "the rows of a table")]
 fn whole_batches_are_visited_from_the_offset_on_and_the_header_tells_where_to_go_on() {
     let two = [plain(10, &["a", "b"]), plain(12, &["c"])].concat();
     let cut = two[..two.len() - 1].to_vec();
