@@ -221,7 +221,7 @@ async fn a_first_batch_that_is_cut_is_asked_for_again_with_more_bytes() {
     assert_eq!(values(&block.unwrap()), ["0=a", "1=b", "2=c"]);
     assert!(cluster.state().asked.len() > 1);
     // Not for ever: what no setting allows is an error.
-    let noise: String = (0..2_000_u64).map(|n| char::from(b'a' + (n * n * 7_919 >> 5) as u8 % 26)).collect();
+    let noise: String = (0..2_000_u64).map(|n| char::from(b'a' + ((n * n * 7_919) >> 5) as u8 % 26)).collect();
     cluster.state().append(0, &[&noise]);
     let log = KafkaLog::connect(KafkaOptions { max_message_bytes: 600, ..cluster.options() });
     let answer = log.fetch(&[position(0, 3)], FetchLimits { max_wait: PATIENCE, ..small }).await.remove(0).1;
