@@ -201,7 +201,7 @@ async fn a_missing_right_is_told_to_who_counts_and_to_who_publishes() {
     assert_eq!(process.terminate().await.code(), Some(0), "{}", process.said());
 
     let mut process = start(&place, &sasl("scram-sha-256", SEEING_USER));
-    process.says("grant it DESCRIBE and READ to count a topic, WRITE to publish").await;
+    process.says("grant its user READ and DESCRIBE on it").await;
     let topic = format!("{}video.views", place.topic_prefix);
     let event = json!({ "topic": topic, "data": { "type": "video.view", "videoId": "v", "userId": "u" } });
     let (status, answer) = process.post("/api/events/publish", &event).await;

@@ -1,6 +1,7 @@
 //! Clients that are not ours against the embedded broker: the Java client, KafkaJS and librdkafka (kcat), each producing
 //! idempotently and reading what the others produced, in each compression that it has.
 
+#![expect(clippy::disallowed_methods, reason = "a test waits for the clients that it starts")]
 // A test may stop at what it did not expect; clippy's own leave covers functions marked as tests only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
