@@ -1,7 +1,7 @@
 //! The `Log` seam: where events come from and go to.
 //!
 //! [`kafka`] is the one implementation. The embedded mode runs it too, against [`broker`], so that what is tried on a
-//! laptop is the code that runs in production.
+//! laptop is the code that runs in production. [`record`] turns the bytes of record batches into borrowed records and back.
 
 pub mod broker;
 mod error;
@@ -81,7 +81,7 @@ pub struct TopicSpec {
 pub enum At {
     /// The first offset that the broker still holds.
     Start,
-    /// The high watermark: one past the last readable record.
+    /// One past the last readable record: the last stable offset, which is the high watermark unless a transaction is open.
     End,
     /// One past the last record that was written under this leader epoch or an earlier one (KIP-320); -1 where the leader
     /// knows of no epoch that high. [`LogError::Unsupported`] where the broker cannot tell.

@@ -1,7 +1,9 @@
 //! What drives the core: tasks, clocks and retries around values that know neither.
 //!
 //! [`counting`] starts a task per partition ([`partition`], which begins with [`takeover`]) and the two loops that they
-//! share: [`fetcher`] and [`flusher`]. Between them lie [`decoding`] and the [`generation`]s. [`outbox`] sends dead letters and forwards.
+//! share: [`fetcher`] and [`flusher`]. Between them lie [`decoding`] and the [`generation`]s. [`sameness`] sees whether the
+//! log is still the one that was counted. [`outbox`] sends dead letters and forwards, [`publish`] what comes over HTTP, both
+//! through the [`producer`].
 
 pub mod counting;
 pub mod decoding;

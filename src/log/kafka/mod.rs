@@ -3,7 +3,8 @@
 //! [`KafkaLog`] needs no broker to begin with: it connects when it is first asked, connects again when a connection breaks
 //! or a partition's leader changes, and every call ends within its deadline. Reading (`fetch`), appending (`produce`) and
 //! what administrators do (`admin`, `identity`) go over our own connections (`wire`); the list of topics and their first and
-//! last offsets come through rskafka (`cluster`).
+//! last offsets come through rskafka (`cluster`, and `rebuild` where its certificates or password have changed). TLS and SASL
+//! (`security`, `oauth`) are the same for both, and so is what it means when a broker does not let us in (`access`).
 
 mod access;
 mod admin;
@@ -47,7 +48,7 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 /// A log behind the Kafka protocol.
 pub struct KafkaLog {
     cluster: Arc<Cluster>,
-    /// Connections for everything but fetching.
+    /// rskafka's connections to leaders, for first and last offsets.
     calls: Connections,
     /// Our own connections, for what rskafka cannot do.
     wire: Arc<Wire>,

@@ -12,7 +12,8 @@ pub struct KafkaOptions {
     pub brokers: Vec<String>,
     /// Name told to the broker, seen in its logs and quotas (`KAFKA_CLIENT_ID`).
     pub client_id: String,
-    /// Deadline of every call; a fetch has its `max_wait` on top (`KAFKA_REQUEST_TIMEOUT_MS`, default 10 s).
+    /// Deadline of every call; a fetch has its `max_wait` on top (`KAFKA_REQUEST_TIMEOUT_MS`; default here
+    /// 10 s, that of the setting is 30 s).
     pub request_timeout: Duration,
     /// Pause before a failed request is tried again; doubles up to 2 s (`KAFKA_RETRY_BACKOFF_MS`, default 100 ms).
     pub retry_backoff: Duration,
