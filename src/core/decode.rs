@@ -23,6 +23,8 @@ pub struct Decoder {
     topic: Arc<Topic>,
     layout: Layout,
     secret: Arc<IdentitySecret>,
+    /// For each event type the first one with its name: what stands for the name in identities.
+    type_numbers: Vec<u32>,
 }
 
 /// What a record is, as far as it can be told by itself.
@@ -97,7 +99,9 @@ impl Decoded {
 impl Decoder {
     /// A decoder for the records of a topic.
     pub fn new(topic: Arc<Topic>, secret: Arc<IdentitySecret>) -> Self {
-        Self { layout: Layout::new(&topic), topic, secret }
+        let first = |name: &str| topic.events.iter().position(|event| &*event.name == name).unwrap_or_default();
+        let type_numbers = topic.events.iter().map(|event| first(&event.name) as u32).collect();
+        Self { layout: Layout::new(&topic), topic, secret, type_numbers }
     }
 
     /// The topic.
@@ -204,9 +208,12 @@ impl Decoder {
         for part in &self.topic.identity {
             match part {
                 IdentityPart::Id => push(event.id.name()?.as_bytes()),
-                IdentityPart::Type => push(self.topic.events[event.event_type].name.as_bytes()),
+                IdentityPart::Type => push(&self.type_numbers[event.event_type].to_le_bytes()),
                 IdentityPart::Timestamp => push(&event.own_time_ms?.to_le_bytes()),
-                IdentityPart::Field(slot) => push(event.field(*slot).name()?.as_bytes()),
+                IdentityPart::Field(slot) => match event.plain_name(*slot) {
+                    Some(name) => push(name.as_bytes()),
+                    None => push(event.field(*slot).name()?.as_bytes()),
+                },
             }
         }
         Some(self.secret.identify(parts))

@@ -105,7 +105,7 @@ impl Window {
         self.put(sequence, Entry { identity, time_ms, offset: offset as u32, previous });
         self.next = sequence.wrapping_add(1);
         if previous == sequence {
-            self.index.make_room_for(self.len());
+            self.index.make_room_for(self.len(), self.mask + 1);
             self.index.insert(identity, sequence);
         }
         duplicate

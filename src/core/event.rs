@@ -45,6 +45,12 @@ impl<'a> Event<'a> {
             && self.envelope.is_none_or(|envelope| envelope.is_missing(self.layout, slot, self.text))
     }
 
+    /// A field's text as it takes part in names, where that is there as it lies; `None` where [`Event::field`] must tell.
+    #[inline]
+    pub fn plain_name(&self, slot: Slot) -> Option<&'a str> {
+        self.data.plain_name(self.layout, slot, self.text)
+    }
+
     /// A field: looked for in the data, then in the envelope.
     pub fn field(&self, slot: Slot) -> Scalar<'a> {
         match (self.data.field(self.layout, slot, self.text), self.envelope) {

@@ -158,6 +158,24 @@ impl Members {
         index.and_then(|index| self.place(index)).map_or(Scalar::Missing, |place| place.value(text))
     }
 
+    /// A field's text as it takes part in names ([`Scalar::name`]), where that is there as it lies; `None` where the field's
+    /// value must be looked at.
+    #[inline]
+    pub(super) fn plain_name<'a>(&self, layout: &Layout, slot: Slot, text: &'a str) -> Option<&'a str> {
+        let place = self.place(*layout.slots.get(slot as usize)?)?;
+        if place.holds != Holds::Plain {
+            return None;
+        }
+        let raw = place.of(text);
+        match raw.as_bytes() {
+            // More than the quotes.
+            [b'"', _, .., b'"'] => raw.get(1..raw.len() - 1),
+            [b'1'..=b'9', ..] => Some(raw),
+            _ => None,
+        }
+    }
+
+    #[inline]
     fn place(&self, index: usize) -> Option<Place> {
         self.places.get(index).copied()
     }
@@ -202,6 +220,7 @@ impl Members {
 
 impl Order {
     /// Takes the name of the member with this number.
+    #[inline]
     fn name(
         &mut self,
         number: usize,
@@ -235,10 +254,12 @@ impl Order {
 }
 
 impl Place {
+    #[inline]
     fn of(self, text: &str) -> &str {
         text.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 
+    #[inline]
     fn value(self, text: &str) -> Scalar<'_> {
         Scalar::of(self.of(text), self.holds)
     }

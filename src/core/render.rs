@@ -1,7 +1,7 @@
 //! Templates filled in with an event's values.
 
-use super::{event::Event, reason::Reason, time};
-use crate::catalog::plan::{Part, Template, Topic};
+use super::{event::Event, reason::Reason, scalar::Scalar, time};
+use crate::catalog::plan::{Part, Slot, Template, Topic};
 
 /// Most bytes of a rendered key or element.
 pub const MAX_NAME_BYTES: usize = 1024;
@@ -18,18 +18,11 @@ pub fn render(template: &Template, topic: &Topic, event: &Event<'_>, out: &mut S
     for part in &template.parts {
         match part {
             Part::Literal(text) => out.push_str(text),
-            Part::Field { slot, optional } => {
-                let value = event.field(*slot);
-                let Some(name) = value.name() else {
-                    let field = || topic.fields[*slot as usize].to_string();
-                    return match value {
-                        super::scalar::Scalar::Missing if *optional => Ok(false),
-                        super::scalar::Scalar::Missing => Err(Reason::MissingField { field: field() }),
-                        other => Err(Reason::BadField { field: field(), found: other.describe() }),
-                    };
-                };
-                push_encoded(out, name);
-            }
+            Part::Field { slot, optional } => match event.plain_name(*slot) {
+                Some(name) => push_encoded(out, name),
+                None if !push_field(*slot, *optional, topic, event, out)? => return Ok(false),
+                None => {}
+            },
             Part::Type => push_encoded(out, &topic.events[event.event_type].name),
             Part::Day => time::push_day(out, event.time_ms),
             Part::Hour => time::push_hour(out, event.time_ms),
@@ -40,6 +33,21 @@ pub fn render(template: &Template, topic: &Topic, event: &Event<'_>, out: &mut S
         }
     }
     Ok(true)
+}
+
+/// Appends a field that must be looked at; `false` where it is missing and may be.
+fn push_field(slot: Slot, optional: bool, topic: &Topic, event: &Event<'_>, out: &mut String) -> Result<bool, Reason> {
+    let value = event.field(slot);
+    if let Some(name) = value.name() {
+        push_encoded(out, name);
+        return Ok(true);
+    }
+    let field = || topic.fields[slot as usize].to_string();
+    match value {
+        Scalar::Missing if optional => Ok(false),
+        Scalar::Missing => Err(Reason::MissingField { field: field() }),
+        other => Err(Reason::BadField { field: field(), found: other.describe() }),
+    }
 }
 
 /// Appends a value, percent-encoded.

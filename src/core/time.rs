@@ -55,11 +55,17 @@ pub fn parse_ms(digits: &str) -> Option<i64> {
     /// As many as cannot overflow.
     const MAX_DIGITS: usize = 18;
     let (is_negative, digits) = digits.strip_prefix('-').map_or((false, digits), |digits| (true, digits));
-    if digits.is_empty() || digits.len() > MAX_DIGITS || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+    if digits.is_empty() || digits.len() > MAX_DIGITS {
         return None;
     }
-    let ms = digits.bytes().fold(0, |ms: i64, digit| ms * 10 + i64::from(digit - b'0'));
-    Some(if is_negative { -ms } else { ms })
+    let (mut ms, mut is_number) = (0_i64, true);
+    for digit in digits.bytes() {
+        let digit = digit.wrapping_sub(b'0');
+        is_number &= digit <= 9;
+        // Whatever comes of what is no number is not used.
+        ms = ms.wrapping_mul(10).wrapping_add(i64::from(digit));
+    }
+    is_number.then_some(if is_negative { -ms } else { ms })
 }
 
 /// Milliseconds since 1970 of an RFC 3339 time; finer digits are cut. `None` where it is none.

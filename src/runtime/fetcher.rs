@@ -33,6 +33,9 @@ use crate::{
 const READY_BLOCKS: usize = 4;
 /// How long a fetch waits for data while some partition has no room: that one's next fetch must not stand behind it for long.
 const SHORT_WAIT: Duration = Duration::from_millis(10);
+/// How long after a partition was subscribed fetches stay short: others that are being taken over come within moments, and
+/// must not stand behind a long one either.
+const SETTLING: Duration = Duration::from_secs(1);
 /// The fetcher is taken for stalled when it has been silent for longer.
 const MAX_SILENCE: Duration = Duration::from_secs(120);
 /// How long the loop sleeps at most where every partition waits after an error.
@@ -48,6 +51,7 @@ pub struct Fetcher {
     changed: Arc<Notify>,
     health: Arc<Health>,
     next_id: AtomicU64,
+    subscribed_at: Mutex<Option<Instant>>,
 }
 
 struct Subscriber {
@@ -139,6 +143,7 @@ impl Fetcher {
             changed: Arc::default(),
             health,
             next_id: AtomicU64::new(0),
+            subscribed_at: Mutex::default(),
         })
     }
 
@@ -149,6 +154,7 @@ impl Fetcher {
         let subscriber =
             Subscriber { id, offset, sender, not_before: Instant::now(), backoff: Backoff::log(), is_done: false };
         self.subscribers().insert(partition.clone(), subscriber);
+        *self.subscribed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.changed.notify_one();
         Subscription { id, partition, receiver, peeked: None, fetcher: Arc::clone(self) }
     }
@@ -174,6 +180,10 @@ impl Fetcher {
         let now = Instant::now();
         let mut limits = self.limits;
         let mut wake_at = now + limits.max_wait + MAX_IDLE;
+        let subscribed_at = *self.subscribed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if subscribed_at.is_some_and(|at| now < at + SETTLING) {
+            limits.max_wait = limits.max_wait.min(SHORT_WAIT);
+        }
         let mut wanted = Vec::new();
         if self.held_bytes.load(Ordering::Acquire) >= self.max_bytes {
             return (wanted, limits, wake_at);

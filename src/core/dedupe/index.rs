@@ -4,6 +4,8 @@ use super::Identity;
 
 /// Identities that the index is first made for.
 const FIRST_INDEX: usize = 1024;
+/// How much it grows at a time: moving what is there costs more than room that soon fills.
+const GROWTH: usize = 8;
 
 /// The latest record of each identity: open addressing with linear probing. A slot holds a part of the identity's hash beside
 /// the sequence number, so that neither a search nor a removal touches the ring before it has found its place; nothing is
@@ -100,12 +102,14 @@ impl Index {
         self.slots.fill(0);
     }
 
-    /// Makes room for as many identities; a third of the slots stays free.
-    pub(super) fn make_room_for(&mut self, identities: usize) {
+    /// Makes room for as many identities, of `most` that there can ever be; a third of the slots stays free.
+    pub(super) fn make_room_for(&mut self, identities: usize, most: usize) {
         if identities + identities / 2 <= self.slots.len() {
             return;
         }
-        let room = (self.slots.len() * 2).max(FIRST_INDEX + FIRST_INDEX / 2);
+        let grown = (self.slots.len() * GROWTH).max(FIRST_INDEX + FIRST_INDEX / 2);
+        // No larger than the window can ever need, unless that is how much it needs.
+        let room = grown.min(most + most / 2).max(identities + identities / 2);
         let old = std::mem::replace(&mut self.slots, vec![0; room]);
         old.into_iter().filter(|entry| *entry != 0).for_each(|entry| self.put(entry));
     }

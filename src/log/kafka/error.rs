@@ -67,15 +67,8 @@ fn explain_request(error: &RequestError, what: String) -> LogError {
     }
 }
 
-/// Transaction markers, headers with a null value and header names that are not UTF-8 make rskafka fail a whole fetch.
 fn unreadable(what: String, reason: &str) -> LogError {
-    LogError::Unsupported {
-        what,
-        reason: format!(
-            "the answer cannot be decoded ({reason}); this version does not read transactional records, headers without a \
-             value, or header names that are not UTF-8"
-        ),
-    }
+    LogError::Unsupported { what, reason: format!("the answer cannot be decoded ({reason})") }
 }
 
 fn explain_server(
@@ -95,10 +88,7 @@ fn explain_server(
         ProtocolError::MessageTooLarge | ProtocolError::RecordListTooLarge => LogError::TooLarge { what },
         ProtocolError::InvalidTimestamp | ProtocolError::InvalidRecord => LogError::Invalid { what, reason },
         ProtocolError::UnsupportedCompressionType | ProtocolError::UnsupportedForMessageFormat => {
-            LogError::Unsupported {
-                what,
-                reason: format!("{reason}; topics with compression.type=zstd cannot be read by this version"),
-            }
+            LogError::Unsupported { what, reason }
         }
         ProtocolError::TopicAuthorizationFailed | ProtocolError::ClusterAuthorizationFailed => {
             LogError::Refused { what, reason: format!("{reason}; {GRANT}") }

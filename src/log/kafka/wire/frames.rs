@@ -14,8 +14,9 @@ const SMALL_BYTES: usize = 64 * 1024;
 const MAX_IDLE_BYTES: usize = 8 * 1024 * 1024;
 /// Most idle buffers of one connection.
 const MAX_IDLE: usize = 4;
-/// First piece of memory for an answer whose length is only announced yet; it grows with what really arrives.
-const FIRST_READ_BYTES: usize = 1024 * 1024;
+/// First piece of memory for an answer whose length is only announced yet; it grows with what really arrives. As much as a
+/// usual answer has, so that nothing is moved.
+const FIRST_READ_BYTES: usize = 4 * 1024 * 1024;
 
 /// Buffers of one connection that nobody uses now.
 #[derive(Default)]

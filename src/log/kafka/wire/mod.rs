@@ -266,7 +266,11 @@ impl Wire {
                 }
                 state.topics.insert(topic.to_owned());
             }
-            if !is_new && state.asked_at.is_some_and(|asked_at| asked_at > wanted_at) {
+            // Someone else has just asked, or nothing has failed since the last answer, which is quite fresh.
+            let is_answered = state.asked_at.is_some_and(|asked_at| {
+                asked_at > wanted_at || state.is_trusted() && wanted_at < asked_at + self.options.retry_backoff
+            });
+            if !is_new && is_answered {
                 return Ok(());
             }
             let again_at = state.asked_at.filter(|_| !is_new).map(|at| at + self.options.retry_backoff);
