@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// Answers below this are not worth keeping memory for.
 const SMALL_BYTES: usize = 64 * 1024;
 /// Most memory that idle buffers of one connection hold.
-const MAX_IDLE_BYTES: usize = 8 * 1024 * 1024;
+const MAX_IDLE_BYTES: usize = 4 * 1024 * 1024;
 /// Most idle buffers of one connection.
 const MAX_IDLE: usize = 4;
 /// First piece of memory for an answer whose length is only announced yet; it grows with what really arrives. As much as a
