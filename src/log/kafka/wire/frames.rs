@@ -89,7 +89,7 @@ mod tests {
     #[tokio::test]
     async fn large_answers_share_memory_and_a_short_stream_is_an_error() {
         let frames = Arc::new(Frames::default());
-        let bytes: Vec<u8> = (0..3 * FIRST_READ_BYTES).map(|i| i as u8).collect();
+        let bytes: Vec<u8> = (0..3 * SMALL_BYTES).map(|i| i as u8).collect();
         let first = frames.read(&mut bytes.as_slice(), bytes.len()).await.unwrap();
         assert_eq!(first, bytes);
         let place = first.as_ptr();
