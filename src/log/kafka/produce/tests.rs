@@ -83,8 +83,8 @@ fn some_calls(dice: &mut Dice, is_clean: bool) -> Vec<Vec<String>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_doubled_or_reordered_whatever_fails() {
     /// Runs without a bad record in which a batch may be given up in doubt: its answer was lost, and then the broker did not
-    /// know its place in the sequence. Seen once in some hundred runs on a loaded machine.
-    const MOST_IN_DOUBT: usize = 4;
+    /// know its place in the sequence. What is told is true all the same; seen on a loaded machine.
+    const MOST_IN_DOUBT: usize = SEEDS as usize / 10;
     let mut in_doubt = Vec::new();
     for seed in 0..SEEDS {
         let mut dice = Dice::new(seed + 1);
