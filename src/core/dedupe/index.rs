@@ -108,8 +108,8 @@ impl Index {
             return;
         }
         let grown = (self.slots.len() * GROWTH).max(FIRST_INDEX + FIRST_INDEX / 2);
-        // No larger than the window can ever need, unless that is how much it needs.
-        let room = grown.min(most + most / 2).max(identities + identities / 2);
+        // No larger than the window can ever need, but never so small that no slot stays free: a search ends at a free one.
+        let room = grown.min(most + most / 2).max(FIRST_INDEX + FIRST_INDEX / 2).max(identities + identities / 2);
         let old = std::mem::replace(&mut self.slots, vec![0; room]);
         old.into_iter().filter(|entry| *entry != 0).for_each(|entry| self.put(entry));
     }
