@@ -225,7 +225,6 @@ impl Counting {
             let stopped: Vec<String> =
                 self.stopped.iter().map(|entry| format!("{}: {}", entry.key(), entry.value().why)).collect();
             measure::partitions_stopped(stopped.len());
-            measure::pending(self.generations.weight());
             if !stopped.is_empty() {
                 self.health.set(COUNTING_PART, Level::Degraded, stopped.join("; "), std::time::Instant::now());
             } else if !tenures.is_empty() {

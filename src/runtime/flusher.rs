@@ -57,6 +57,7 @@ impl Flusher {
                     () = abandon.cancelled() => false,
                 };
                 self.generations.settle();
+                measure::pending(self.generations.weight());
                 if !done {
                     return;
                 }

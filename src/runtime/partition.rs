@@ -215,6 +215,8 @@ impl PartitionTask {
             }
             verdict = tenure.ended() => return Err(ended(verdict)),
         }
+        // Before the records are told: who sees them counted must not see nothing pending.
+        measure::pending(self.counting.generations.weight().max(1));
         self.counting.tally.add(&self.partition, &tally);
         Ok(())
     }
