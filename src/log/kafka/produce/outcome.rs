@@ -119,7 +119,7 @@ fn outcome(told: &PartitionProduceResponse, partition: &TopicPartition, what: &s
             Outcome::Again { error: LogError::Unknown { what: partition.to_string() }, is_in_doubt: false }
         }
         E::TopicAuthorizationFailed => {
-            let reason = format!("{reason}; grant the client the right to write to this topic");
+            let reason = format!("{reason}; grant its user WRITE on this topic");
             Outcome::Refused(LogError::Refused { what, reason })
         }
         E::UnsupportedForMessageFormat | E::UnsupportedCompressionType | E::UnsupportedVersion => {
