@@ -10,6 +10,8 @@ mod frames;
 mod metadata;
 mod sasl;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 use std::{
@@ -75,6 +77,8 @@ struct State {
     /// What was learnt before this is not to be trusted.
     distrusted_at: Option<Instant>,
     asked_at: Option<Instant>,
+    /// The last try to ask that failed: when it began, and why.
+    ask_failed: Option<(Instant, LogError)>,
     /// Which bootstrap broker is tried next.
     turn: usize,
     slots: HashMap<(Arc<str>, Lane), Arc<Slot>>,
@@ -89,6 +93,14 @@ struct Attempt {
     open: Option<Arc<Connection>>,
     failures: u32,
     not_before: Option<Instant>,
+    /// When the last try began, and why it failed.
+    failed: Option<(Instant, LogError)>,
+}
+
+/// The failure of a try that began after this moment: whoever waited for its end meanwhile need not try again, else a crowd
+/// that waits for a broker which is away would try one after the other, each with a pause.
+fn failed_since(failed: Option<&(Instant, LogError)>, wanted_at: Instant) -> Option<LogError> {
+    failed.filter(|(began_at, _)| *began_at > wanted_at).map(|(_, error)| error.clone())
 }
 
 impl Wire {
@@ -216,9 +228,13 @@ impl Wire {
             what: format!("{what} {address}"),
             after_ms: u64::try_from(self.options.request_timeout.as_millis()).unwrap_or(u64::MAX),
         };
+        let wanted_at = Instant::now();
         let Ok(mut attempt) = timeout_at(deadline, slot.0.lock()).await else { return Err(late("connecting to")) };
         if let Some(open) = attempt.open.as_ref().filter(|open| open.is_open()) {
             return Ok(Arc::clone(open));
+        }
+        if let Some(error) = failed_since(attempt.failed.as_ref(), wanted_at) {
+            return Err(error);
         }
         attempt.open = None;
         if let Some(not_before) = attempt.not_before {
@@ -228,6 +244,7 @@ impl Wire {
             sleep_until(not_before).await;
         }
         let limit = self.options.request_timeout / TRIES_PER_DEADLINE;
+        let began_at = Instant::now();
         let opened = match timeout(limit, Connection::open(address, &self.options)).await {
             Ok(opened) => opened,
             Err(_) => Err(late("connecting to")),
@@ -241,6 +258,7 @@ impl Wire {
             Err(error) => {
                 attempt.not_before = Some(Instant::now() + self.pause_after(attempt.failures));
                 attempt.failures = attempt.failures.saturating_add(1);
+                attempt.failed = Some((began_at, error.clone()));
                 Err(error)
             }
         }
@@ -259,6 +277,9 @@ impl Wire {
         let _asking = self.asking.lock().await;
         let (topics, addresses, pause) = {
             let mut state = self.state();
+            if let Some(error) = failed_since(state.ask_failed.as_ref(), wanted_at) {
+                return Err(error);
+            }
             let is_new = topic.is_some_and(|topic| !state.topics.contains(topic));
             if let Some(topic) = topic.filter(|_| is_new) {
                 if state.topics.len() >= MAX_TOPICS {
@@ -283,6 +304,7 @@ impl Wire {
             what: "asking for metadata".to_owned(),
             reason: "no broker is known; set KAFKA_BROKERS".to_owned(),
         };
+        let began_at = Instant::now();
         for address in addresses {
             let limit = self.options.request_timeout / TRIES_PER_DEADLINE;
             let asked_at = Instant::now();
@@ -291,11 +313,14 @@ impl Wire {
                     self.state().asked_at = Some(asked_at);
                     return Ok(());
                 }
-                Err(error @ LogError::Refused { .. }) => return Err(error),
                 Err(error) => last = error,
+            }
+            if matches!(last, LogError::Refused { .. }) {
+                break;
             }
             sleep(Duration::ZERO).await;
         }
+        self.state().ask_failed = Some((began_at, last.clone()));
         Err(last)
     }
 
