@@ -1,3 +1,5 @@
+//! What many callers at once get from brokers that are away.
+
 #![allow(clippy::unwrap_used, reason = "a test may end here")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
