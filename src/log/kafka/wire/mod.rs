@@ -7,6 +7,8 @@
 
 mod connection;
 mod frames;
+mod greeting;
+mod message;
 mod metadata;
 mod sasl;
 mod stream;
@@ -24,11 +26,11 @@ use std::{
 use kafka_protocol::{messages::MetadataRequest, protocol::Request};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use self::metadata::Cluster;
 pub(super) use self::{
     connection::Connection,
     metadata::{Leader, NodeId, address as broker_address},
 };
+use self::{greeting::Greeting, metadata::Cluster};
 use super::{KafkaOptions, access::AccessError, security::Security};
 use crate::{log::LogError, model::TopicPartition};
 
@@ -47,7 +49,9 @@ const METADATA: RangeInclusive<i16> = 1..=12;
 /// Why we are not let in.
 pub(super) async fn probe(address: &str, security: &Security, client_id: &str) -> Result<(), AccessError> {
     let mut stream = stream::open(address, security).await?;
-    sasl::greet(&mut stream, address, client_id, security).await
+    let mut greeting = Greeting::new(&mut stream, address, client_id, security);
+    greeting.authenticate().await?;
+    greeting.ask_versions().await.map(drop)
 }
 
 /// What a connection is used for.
