@@ -34,8 +34,6 @@ use self::{greeting::Greeting, metadata::Cluster};
 use super::{KafkaOptions, access::AccessError, security::Security};
 use crate::{log::LogError, model::TopicPartition};
 
-/// Longest pause before a broker is tried again.
-const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// Most topics whose leaders are kept.
 const MAX_TOPICS: usize = 10_000;
 /// A part of the deadline for one broker among several: one that does not answer at all must not use it up.
@@ -260,19 +258,12 @@ impl Wire {
                 Ok(connection)
             }
             Err(error) => {
-                attempt.not_before = Some(Instant::now() + self.pause_after(attempt.failures));
                 attempt.failures = attempt.failures.saturating_add(1);
+                attempt.not_before = Some(Instant::now() + self.options.pause_after(attempt.failures));
                 attempt.failed = Some((began_at, error.clone()));
                 Err(error)
             }
         }
-    }
-
-    /// The pause after so many failures: doubles up to a cap, and lies anywhere in its upper half, so that many clients do
-    /// not come back at the same moment.
-    pub(super) fn pause_after(&self, failures: u32) -> Duration {
-        let longest = self.options.retry_backoff.saturating_mul(1 << failures.min(16)).min(MAX_BACKOFF);
-        longest.mul_f64(rand::random_range(0.5..=1.0))
     }
 
     /// Asks for metadata, about the topics that were asked for before and this one, unless someone else just has.
