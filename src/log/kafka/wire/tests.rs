@@ -1,3 +1,5 @@
+//! Callers that share connections, with brokers that are away or no brokers.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end here")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
