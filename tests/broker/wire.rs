@@ -122,6 +122,12 @@ impl Wire {
 
     /// Reads the first partition of a topic by its id: the error code, and whether there were records.
     pub async fn fetch_by_id(&mut self, id: Uuid, offset: i64, wait_ms: i32) -> (i16, bool) {
+        let (error_code, records) = self.bytes_by_id(id, offset, wait_ms).await;
+        (error_code, !records.is_empty())
+    }
+
+    /// The same with the batches as they came.
+    pub async fn bytes_by_id(&mut self, id: Uuid, offset: i64, wait_ms: i32) -> (i16, Bytes) {
         let partition = FetchPartition::default()
             .with_fetch_offset(offset)
             .with_current_leader_epoch(-1)
@@ -135,7 +141,7 @@ impl Wire {
             .with_topics(vec![topic]);
         let response = self.call(13, &request).await;
         let partition = &response.responses[0].partitions[0];
-        (partition.error_code, partition.records.as_ref().is_some_and(|records| !records.is_empty()))
+        (partition.error_code, partition.records.clone().unwrap_or_default())
     }
 
     /// Deletes a topic and returns the error code.

@@ -1,24 +1,13 @@
 //! Reading and checking record batches (Kafka's format v2) without looking into their records.
 //!
-//! Layout, big-endian: base offset 8, length 4 (of what follows), leader epoch 4, magic 1, crc 4 (CRC-32C of what follows),
-//! attributes 2, last offset delta 4, base timestamp 8, max timestamp 8, producer id 8, producer epoch 2, base sequence 4,
-//! record count 4, records. See <https://kafka.apache.org/documentation/#recordbatch>.
+//! `log/record` has the layout of a batch.
 
-/// Bytes of a batch before its records.
-pub const HEADER_BYTES: usize = 61;
-/// Bytes of a batch that its length field does not count.
-pub const LENGTH_PREFIX_BYTES: usize = 12;
+use crate::log::record::{Attributes, CRC_AT, CRC_FROM, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC, MAGIC_AT};
+
 /// Most bytes of one batch, as Kafka's `message.max.bytes`, only larger: a laptop's topics have no one to set it.
 pub const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// The leader epoch of every partition: there is one broker and no election.
 pub const LEADER_EPOCH: i32 = 0;
-
-const MAGIC: u8 = 2;
-const MAGIC_AT: usize = 16;
-const CRC_AT: usize = 17;
-const CRC_FROM: usize = 21;
-/// Attribute bits of transactional and control batches.
-const TRANSACTIONAL_OR_CONTROL: i16 = 0x30;
 
 /// What the broker needs to know of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +122,8 @@ pub fn read_produced(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     if header.stamp.is_some_and(|stamp| stamp.epoch < 0 || stamp.sequence < 0) {
         return Err(BatchError::Invalid("a producer id without an epoch and a sequence"));
     }
-    if i16::from_be_bytes(array_at(bytes, 21)) & TRANSACTIONAL_OR_CONTROL != 0 {
+    let attributes = Attributes(i16::from_be_bytes(array_at(bytes, 21)));
+    if attributes.is_transactional() || attributes.is_control() {
         return Err(BatchError::Invalid("transactions are not supported"));
     }
     Ok(header)

@@ -5,9 +5,10 @@ use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    batch::{self, BatchError, BatchHeader, HEADER_BYTES},
+    batch::{self, BatchError, BatchHeader},
     index::INDEX_INTERVAL_BYTES,
 };
+use crate::log::record::HEADER_BYTES;
 
 /// Why records were not read.
 #[derive(Debug, thiserror::Error)]

@@ -30,9 +30,7 @@ use crate::{log::LogError, model::TopicPartition};
 /// How often a request is tried within its deadline. The second try finds a new connection or a new leader; a topic that
 /// was just made is known to all brokers by the third.
 const ATTEMPTS: u32 = 3;
-/// Longest pause between two tries.
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
-/// Most connections kept for one kind of call; rskafka opens one per partition.
+/// Most connections kept; rskafka opens one per partition.
 const MAX_KEPT_CONNECTIONS: usize = 4096;
 
 /// What the broker said of its topics.
@@ -71,14 +69,6 @@ impl Cluster {
         call: impl Future<Output = Result<T, LogError>>,
     ) -> Result<T, LogError> {
         timeout(limit, call).await.unwrap_or_else(|_| Err(timed_out(what, limit)))
-    }
-
-    /// The pause after the given number of failures in a row.
-    pub(super) fn pause_after(&self, failures: u32) -> Duration {
-        if failures == 0 {
-            return Duration::ZERO;
-        }
-        self.options.retry_backoff.saturating_mul(1 << (failures - 1).min(16)).min(MAX_BACKOFF)
     }
 
     /// Has the topics listed anew before the next connection is made.
@@ -202,7 +192,7 @@ impl Cluster {
             if !may_pass(&error) || attempt == ATTEMPTS {
                 return Err(error);
             }
-            sleep(self.pause_after(attempt)).await;
+            sleep(self.options.pause_after(attempt)).await;
             attempt += 1;
         }
     }
@@ -260,8 +250,8 @@ impl Drop for Doubt<'_> {
     }
 }
 
-/// Connections to partition leaders, kept for one kind of call: a broker answers a connection's requests in order, so that
-/// a long poll would hold up a produce behind it.
+/// Connections to partition leaders, on which first and last offsets are asked for: one per partition, since that is how
+/// rskafka opens them, kept for the next time it is asked about, up to [`MAX_KEPT_CONNECTIONS`].
 #[derive(Default)]
 pub(super) struct Connections {
     open: Mutex<HashMap<TopicPartition, Arc<PartitionClient>>>,

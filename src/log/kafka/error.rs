@@ -1,10 +1,11 @@
-//! What rskafka's errors mean for the callers of the `Log` seam.
+//! What rskafka's errors mean for the callers of the `Log` seam: it lists topics, finds leaders, and asks for first and last
+//! offsets.
 
 use std::io;
 
 use rskafka::{
     BackoffError, ConnectionError, SaslError,
-    client::error::{Error, ProtocolError, RequestContext, RequestError},
+    client::error::{Error, ProtocolError, RequestError},
 };
 
 use super::{access::AccessError, security::Security};
@@ -36,8 +37,8 @@ pub(super) fn explain(error: Error, what: &str, target: &str) -> LogError {
             Ok(inner) => explain(*inner, &what, target),
             Err(other) => LogError::Unavailable { what, reason: other.to_string() },
         },
-        Error::ServerError { protocol_error, error_message, request, .. } => {
-            explain_server(protocol_error, error_message, &request, what, target)
+        Error::ServerError { protocol_error, error_message, .. } => {
+            explain_server(protocol_error, error_message, what, target)
         }
         Error::Connection(ConnectionError::RetryFailed(BackoffError::DeadlineExceded { source, .. })) => {
             LogError::Unavailable { what, reason: source.to_string() }
@@ -46,10 +47,6 @@ pub(super) fn explain(error: Error, what: &str, target: &str) -> LogError {
             reason @ (SaslError::ApiError(_) | SaslError::UnsupportedSaslMechanism),
         )) => LogError::Refused { what, reason: format!("the broker refused us ({reason}); check KAFKA_SASL_*") },
         Error::Request(request) => explain_request(&request, what),
-        // rskafka reports a record time that chrono cannot hold in this way.
-        Error::InvalidResponse(reason) if reason.to_ascii_lowercase().contains("timestamp") => {
-            unreadable(what, &reason)
-        }
         other => LogError::Unavailable { what, reason: other.to_string() },
     }
 }
@@ -57,7 +54,7 @@ pub(super) fn explain(error: Error, what: &str, target: &str) -> LogError {
 fn explain_request(error: &RequestError, what: String) -> LogError {
     match error {
         RequestError::ReadError(_) | RequestError::ReadVersionedError(_) | RequestError::TooMuchData { .. } => {
-            unreadable(what, &error.to_string())
+            LogError::Unsupported { what, reason: format!("the answer cannot be decoded ({error})") }
         }
         RequestError::NoVersionMatch { .. } => LogError::Unsupported {
             what,
@@ -67,38 +64,14 @@ fn explain_request(error: &RequestError, what: String) -> LogError {
     }
 }
 
-fn unreadable(what: String, reason: &str) -> LogError {
-    LogError::Unsupported { what, reason: format!("the answer cannot be decoded ({reason})") }
-}
-
-fn explain_server(
-    error: ProtocolError,
-    message: Option<String>,
-    request: &RequestContext,
-    what: String,
-    target: &str,
-) -> LogError {
+fn explain_server(error: ProtocolError, message: Option<String>, what: String, target: &str) -> LogError {
     let reason = message.map_or_else(|| error.to_string(), |message| format!("{error}: {message}"));
     match error {
         ProtocolError::UnknownTopicOrPartition => LogError::Unknown { what: target.to_owned() },
-        ProtocolError::OffsetOutOfRange => {
-            let offset = if let RequestContext::Fetch { offset, .. } = request { *offset } else { -1 };
-            LogError::OffsetOutOfRange { partition: target.to_owned(), offset }
-        }
-        ProtocolError::MessageTooLarge | ProtocolError::RecordListTooLarge => LogError::TooLarge { what },
-        ProtocolError::InvalidTimestamp | ProtocolError::InvalidRecord => LogError::Invalid { what, reason },
-        ProtocolError::UnsupportedCompressionType | ProtocolError::UnsupportedForMessageFormat => {
-            LogError::Unsupported { what, reason }
-        }
         ProtocolError::TopicAuthorizationFailed | ProtocolError::ClusterAuthorizationFailed => {
             LogError::Refused { what, reason: format!("{reason}; {GRANT}") }
         }
-        ProtocolError::InvalidTopicException
-        | ProtocolError::InvalidPartitions
-        | ProtocolError::InvalidReplicationFactor
-        | ProtocolError::InvalidConfig
-        | ProtocolError::InvalidRequest
-        | ProtocolError::PolicyViolation => LogError::Refused { what, reason },
+        ProtocolError::InvalidTopicException | ProtocolError::InvalidRequest => LogError::Refused { what, reason },
         _ => LogError::Unavailable { what, reason },
     }
 }

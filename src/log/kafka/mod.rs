@@ -77,7 +77,7 @@ impl KafkaLog {
             if self.cluster.list().await?.partitions.contains_key(topic) {
                 return Ok(());
             }
-            sleep(self.cluster.pause_after(tries)).await;
+            sleep(self.cluster.options.pause_after(tries)).await;
             tries += 1;
         }
     }

@@ -5,6 +5,9 @@ use std::{collections::HashMap, time::Duration};
 use super::security::Security;
 use crate::catalog::plan::Compression;
 
+/// Longest pause between two tries, at a broker or of a call.
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
 /// Settings of a [`super::KafkaLog`].
 #[derive(Clone, Debug)]
 pub struct KafkaOptions {
@@ -15,7 +18,7 @@ pub struct KafkaOptions {
     /// Deadline of every call; a fetch has its `max_wait` on top (`KAFKA_REQUEST_TIMEOUT_MS`; default here
     /// 10 s, that of the setting is 30 s).
     pub request_timeout: Duration,
-    /// Pause before a failed request is tried again; doubles up to 2 s (`KAFKA_RETRY_BACKOFF_MS`, default 100 ms).
+    /// Pause before a failed request is tried again; doubles up to 1 s (`KAFKA_RETRY_BACKOFF_MS`, default 100 ms).
     pub retry_backoff: Duration,
     /// How often a produced batch is tried again after an error that may pass, where it surely was not stored
     /// (`KAFKA_RETRIES`, default 8). A batch that may have been stored is tried until the deadline, under the same sequence
@@ -49,6 +52,13 @@ impl KafkaOptions {
     /// Default of `max_message_bytes`.
     pub const MAX_MESSAGE_BYTES: usize = 100 * 1024 * 1024;
 
+    /// The pause after so many failures in a row: doubles up to a cap, and lies anywhere in its upper half, so that many
+    /// clients do not come back at the same moment.
+    pub(super) fn pause_after(&self, failures: u32) -> Duration {
+        let doubled = 1 << failures.saturating_sub(1).min(16);
+        self.retry_backoff.saturating_mul(doubled).min(MAX_BACKOFF).mul_f64(rand::random_range(0.5..=1.0))
+    }
+
     /// The defaults, for these brokers.
     pub fn new(brokers: Vec<String>) -> Self {
         Self {
@@ -81,5 +91,17 @@ mod tests {
         options.compression_of.insert("raw".to_owned(), Compression::None);
         assert_eq!(options.compression_for("raw"), Compression::None);
         assert_eq!(options.compression_for("other"), Compression::Gzip);
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_cap_and_vary_in_their_upper_half() {
+        let mut options = KafkaOptions::new(vec![]);
+        options.retry_backoff = Duration::from_millis(100);
+        for (failures, longest_ms) in [(0, 100), (1, 100), (2, 200), (4, 800), (5, 1_000), (u32::MAX, 1_000)] {
+            let longest = Duration::from_millis(longest_ms);
+            let pauses: Vec<_> = (0..100).map(|_| options.pause_after(failures)).collect();
+            assert!(pauses.iter().all(|pause| (longest / 2..=longest).contains(pause)), "{failures}: {pauses:?}");
+            assert!(pauses.iter().any(|pause| *pause != pauses[0]), "{failures}: {pauses:?}");
+        }
     }
 }

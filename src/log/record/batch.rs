@@ -9,12 +9,12 @@ pub const HEADER_BYTES: usize = 61;
 pub const MAX_BATCH_BYTES: usize = 128 * 1024 * 1024;
 
 /// Bytes of a batch that its length field does not count.
-pub(super) const LENGTH_PREFIX_BYTES: usize = 12;
-pub(super) const MAGIC: u8 = 2;
-pub(super) const MAGIC_AT: usize = 16;
-pub(super) const CRC_AT: usize = 17;
+pub(in crate::log) const LENGTH_PREFIX_BYTES: usize = 12;
+pub(in crate::log) const MAGIC: u8 = 2;
+pub(in crate::log) const MAGIC_AT: usize = 16;
+pub(in crate::log) const CRC_AT: usize = 17;
 /// Where the bytes begin that the checksum covers.
-pub(super) const CRC_FROM: usize = 21;
+pub(in crate::log) const CRC_FROM: usize = 21;
 
 /// A batch's attribute bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,6 +14,7 @@ mod varint;
 mod visit;
 
 pub use batch::{Attributes, Batch, Batches, HEADER_BYTES, MAX_BATCH_BYTES, batches};
+pub(in crate::log) use batch::{CRC_AT, CRC_FROM, LENGTH_PREFIX_BYTES, MAGIC, MAGIC_AT};
 pub use build::{AsRecord, BuildError, BuildOptions, Builder, NO_PRODUCER, Producer, stamp};
 pub use codec::{CodecError, Compression, MAX_DECOMPRESSED_BYTES, MAX_RETAINED_BYTES, Scratch};
 pub use error::RecordError;

@@ -9,11 +9,14 @@ use std::{
 };
 
 use super::{LOG_EXTENSION, Segment, sync_dir};
-use crate::log::broker::{
-    BrokerError,
-    batch::{self, BatchError, BatchHeader, HEADER_BYTES, MAX_BATCH_BYTES},
-    index::Index,
-    producers::Producers,
+use crate::log::{
+    broker::{
+        BrokerError,
+        batch::{self, BatchError, BatchHeader, MAX_BATCH_BYTES},
+        index::Index,
+        producers::Producers,
+    },
+    record::HEADER_BYTES,
 };
 
 /// What is behind a cut is moved aside under this ending, not deleted.

@@ -44,7 +44,7 @@ impl<'w> Tries<'w> {
             LogError::Unknown { .. } => self.failures < TRIES_OF_UNKNOWN,
             _ => error.is_retriable(),
         };
-        let pause: Duration = self.wire.pause_after(self.failures - 1);
+        let pause: Duration = self.wire.options.pause_after(self.failures);
         if !may_pass || Instant::now() + pause >= self.deadline {
             return Some(Err(error));
         }

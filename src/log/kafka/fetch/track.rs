@@ -196,8 +196,8 @@ impl Track {
 impl Trouble {
     pub(super) fn add(&mut self, error: LogError, since: Instant, now: Instant, wire: &Wire) {
         self.since.get_or_insert(since);
-        self.not_before = Some(now + wire.pause_after(self.failures).min(MAX_PAUSE));
         self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(now + wire.options.pause_after(self.failures).min(MAX_PAUSE));
         self.last = Some(error);
     }
 

@@ -142,7 +142,7 @@ impl Lane {
         if self.queue.is_unsettled() {
             self.route = None;
             if let Some(failures) = self.queue.settle(now) {
-                let pause = self.wire.pause_after(failures.saturating_sub(1));
+                let pause = self.wire.options.pause_after(failures);
                 self.retry_at = Some(now + pause);
             }
         }

@@ -1,6 +1,4 @@
 //! One connection to a broker: requests go out in the order in which they are begun, and answers come back in that order.
-//!
-//! Longer than most files, since both directions, and what ends them, are read together.
 
 use std::{
     collections::VecDeque,
@@ -14,11 +12,8 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::{
-    messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader},
-    protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes},
-};
+use bytes::Bytes;
+use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf},
     sync::{mpsc, oneshot},
@@ -28,7 +23,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     frames::Frames,
-    sasl,
+    greeting::Greeting,
+    message::{self, name},
     stream::{self, Stream},
     versions::Versions,
 };
@@ -39,14 +35,10 @@ use crate::log::{
 
 /// Requests that may wait for their answers on one connection.
 const MAX_WAITING: usize = 1024;
-/// Where the correlation id stands in a request, behind the length (4), the key (2) and the version (2).
-const CORRELATION_AT: usize = 8;
 /// Share of a session's life after which another connection takes over, so that none is cut off amid a request.
 const SESSION_SHARE: f64 = 0.8;
 /// Longest wait that a broker may ask for by its throttle time.
 const MAX_THROTTLE: Duration = Duration::from_secs(30);
-/// Name told in ApiVersions (KIP-511); versions there may have digits, letters, dots and dashes only.
-const SOFTWARE_NAME: &str = "streamgauge";
 
 /// An open connection.
 pub(in crate::log::kafka) struct Connection {
@@ -94,8 +86,8 @@ impl<R: Request> Pending<R> {
     /// The connection broke, or the answer cannot be read.
     pub(in crate::log::kafka) async fn answer(self) -> Result<R::Response, LogError> {
         let gone = || unavailable(&self.address, "the connection was closed");
-        let mut bytes = self.answer.await.map_err(|_| gone())??;
-        decode::<R>(&mut bytes, self.version).map_err(|reason| unreadable::<R>(&self.address, &reason))
+        let bytes = self.answer.await.map_err(|_| gone())??;
+        message::decode::<R>(bytes, self.version).map_err(|reason| unreadable::<R>(&self.address, &reason))
     }
 }
 
@@ -108,10 +100,15 @@ impl Connection {
         let security = &options.security;
         let refused = |error: AccessError| error.into_log_error(format!("broker {address}"));
         let mut stream = stream::open(address, security).await.map_err(refused)?;
-        let session = sasl::authenticate(&mut stream, address, &options.client_id, security).await.map_err(refused)?;
+        let mut greeting = Greeting::new(&mut stream, address, &options.client_id, security);
+        let session = greeting.authenticate().await.map_err(refused)?;
         let session_ends_at = session.map(|session| Instant::now() + session.mul_f64(SESSION_SHARE));
+        let versions = greeting.ask_versions().await.map_err(|error| match error {
+            // No refusal, which ends the search for a broker: one of several may be named wrongly.
+            AccessError::NotKafka { .. } | AccessError::WantsTls { .. } => unavailable(address, &error.to_string()),
+            error => refused(error),
+        })?;
         let client_id = StrBytes::from_string(options.client_id.clone());
-        let versions = ask_versions(&mut stream, address, options).await?;
         let (reading, writing) = tokio::io::split(stream);
         let (queue, outgoing) = mpsc::channel(MAX_WAITING);
         let shared = Arc::new(Shared::default());
@@ -156,7 +153,7 @@ impl Connection {
         if let Some(failure) = self.shared.failure.get() {
             return Err(failure.clone());
         }
-        let frame = encode(request, version, &self.client_id)
+        let frame = message::encode(request, version, &self.client_id)
             .map_err(|reason| LogError::Invalid { what: format!("a request to {}", self.address), reason })?;
         let (sender, answer) = oneshot::channel();
         self.queue.try_send(Outgoing { frame, answer: sender }).map_err(|_| {
@@ -234,12 +231,7 @@ async fn write_loop(
             let correlation = next_correlation.fetch_add(1, Ordering::Relaxed);
             // Enrolled before it is sent, so that the answer finds it.
             shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(Waiting { correlation, answer });
-            let (head, tail) = frame.split_at(CORRELATION_AT);
-            let mut start = BytesMut::with_capacity(CORRELATION_AT + 4);
-            start.put_slice(head);
-            start.put_i32(correlation);
-            let mut whole = start.chain(tail.get(4..).unwrap_or_default());
-            writing.write_all_buf(&mut whole).await?;
+            writing.write_all_buf(&mut message::correlated(frame, correlation)).await?;
             // TLS may still hold the end of it.
             writing.flush().await?;
         }
@@ -266,9 +258,8 @@ async fn read_loop(reading: ReadHalf<Stream>, shared: Arc<Shared>, address: Arc<
             }
             let frame = frames.read(&mut reading, length).await?;
             let next = shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let correlation = frame.get(..4).map(|mut bytes| bytes.get_i32());
             match next {
-                Some(next) if Some(next.correlation) == correlation => {
+                Some(next) if message::correlation(&frame) == Some(next.correlation) => {
                     // Whoever asked may have given up.
                     let _ = next.answer.send(Ok(frame));
                 }
@@ -286,76 +277,6 @@ async fn read_loop(reading: ReadHalf<Stream>, shared: Arc<Shared>, address: Arc<
         Ok(()) => "closed".to_owned(),
     };
     shared.fail(unavailable(&address, &reason));
-}
-
-/// One request and its answer on a stream that nobody else uses yet.
-pub(super) async fn exchange<R: Request>(
-    stream: &mut Stream,
-    address: &str,
-    options: &KafkaOptions,
-    request: &R,
-    version: i16,
-) -> Result<R::Response, LogError> {
-    /// No answer of a greeting is larger.
-    const MAX_ANSWER_BYTES: usize = 1024 * 1024;
-    // With TLS 1.3 a broker refuses a client certificate only here, in place of its first answer.
-    let broken = |error: io::Error| {
-        AccessError::of_io(&error, address, &options.security).into_log_error(format!("broker {address}"))
-    };
-    let client_id = StrBytes::from_string(options.client_id.clone());
-    let frame = encode(request, version, &client_id).map_err(|reason| unreadable::<R>(address, &reason))?;
-    stream.write_all(&frame).await.map_err(broken)?;
-    stream.flush().await.map_err(broken)?;
-    let length = usize::try_from(stream.read_i32().await.map_err(broken)?).unwrap_or(usize::MAX);
-    if !(4..=MAX_ANSWER_BYTES).contains(&length) {
-        return Err(unavailable(address, "what answers there is no Kafka listener, or one that wants TLS"));
-    }
-    let mut answer = vec![0; length];
-    stream.read_exact(&mut answer).await.map_err(broken)?;
-    decode::<R>(&mut Bytes::from(answer), version).map_err(|reason| unreadable::<R>(address, &reason))
-}
-
-/// Asks in the newest form; an old broker answers in the oldest one that it does not know this form (KIP-511).
-async fn ask_versions(stream: &mut Stream, address: &str, options: &KafkaOptions) -> Result<Versions, LogError> {
-    const NEWEST: i16 = 3;
-    const UNSUPPORTED_VERSION: i16 = 35;
-    let request = ApiVersionsRequest::default()
-        .with_client_software_name(StrBytes::from_static_str(SOFTWARE_NAME))
-        .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-    let answer: ApiVersionsResponse = match exchange(stream, address, options, &request, NEWEST).await {
-        Ok(answer) if answer.error_code != UNSUPPORTED_VERSION => answer,
-        // The oldest form does not read as the newest one.
-        Ok(_) | Err(LogError::Unsupported { .. }) => {
-            exchange(stream, address, options, &ApiVersionsRequest::default(), 0).await?
-        }
-        Err(error) => return Err(error),
-    };
-    Ok(Versions::of(&answer))
-}
-
-fn encode<R: Request>(request: &R, version: i16, client_id: &StrBytes) -> Result<Bytes, String> {
-    let told = |error: &dyn std::fmt::Display| format!("{} v{version} cannot be encoded: {error}", name::<R>());
-    let header = RequestHeader::default()
-        .with_request_api_key(R::KEY)
-        .with_request_api_version(version)
-        .with_client_id(Some(client_id.clone()));
-    let header_version = R::header_version(version);
-    let size = header.compute_size(header_version).map_err(|error| told(&error))?
-        + request.compute_size(version).map_err(|error| told(&error))?;
-    let mut frame = BytesMut::with_capacity(4 + size);
-    frame.put_i32(i32::try_from(size).map_err(|error| told(&error))?);
-    header.encode(&mut frame, header_version).map_err(|error| told(&error))?;
-    request.encode(&mut frame, version).map_err(|error| told(&error))?;
-    Ok(frame.freeze())
-}
-
-fn decode<R: Request>(frame: &mut Bytes, version: i16) -> Result<R::Response, String> {
-    ResponseHeader::decode(frame, R::Response::header_version(version)).map_err(|error| error.to_string())?;
-    R::Response::decode(frame, version).map_err(|error| error.to_string())
-}
-
-fn name<R: Request>() -> String {
-    ApiKey::try_from(R::KEY).map_or_else(|()| R::KEY.to_string(), |key| format!("{key:?}"))
 }
 
 fn unavailable(address: &str, reason: &str) -> LogError {

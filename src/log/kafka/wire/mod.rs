@@ -2,42 +2,44 @@
 //!
 //! One connection per broker and [`Lane`]: a broker answers a connection's requests in order, so that a long poll would hold
 //! up what comes behind it. Connections open when they are first needed, and again after a pause that grows when they break.
-//!
-//! Longer than most files, since who is asked, and over which connection, is decided with one view of the cluster.
 
 mod connection;
 mod frames;
+mod greeting;
+mod message;
 mod metadata;
 mod sasl;
+mod slots;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod versions;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use kafka_protocol::{messages::MetadataRequest, protocol::Request};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use self::metadata::Cluster;
 pub(super) use self::{
     connection::Connection,
     metadata::{Leader, NodeId, address as broker_address},
+    slots::Lane,
+};
+use self::{
+    greeting::Greeting,
+    metadata::Cluster,
+    slots::{Slots, TRIES_PER_DEADLINE, failed_since},
 };
 use super::{KafkaOptions, access::AccessError, security::Security};
 use crate::{log::LogError, model::TopicPartition};
 
-/// Longest pause before a broker is tried again.
-const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// Most topics whose leaders are kept.
 const MAX_TOPICS: usize = 10_000;
-/// A part of the deadline for one broker among several: one that does not answer at all must not use it up.
-const TRIES_PER_DEADLINE: u32 = 3;
 /// Topic ids came with version 10 (KIP-516), leader epochs with 7 (KIP-320); older brokers still answer.
 const METADATA: RangeInclusive<i16> = 1..=12;
 
@@ -47,23 +49,15 @@ const METADATA: RangeInclusive<i16> = 1..=12;
 /// Why we are not let in.
 pub(super) async fn probe(address: &str, security: &Security, client_id: &str) -> Result<(), AccessError> {
     let mut stream = stream::open(address, security).await?;
-    sasl::greet(&mut stream, address, client_id, security).await
-}
-
-/// What a connection is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Lane {
-    /// Long polls.
-    Fetch,
-    /// Records.
-    Produce,
-    /// Everything else.
-    Calls,
+    let mut greeting = Greeting::new(&mut stream, address, client_id, security);
+    greeting.authenticate().await?;
+    greeting.ask_versions().await.map(drop)
 }
 
 /// The brokers.
 pub(super) struct Wire {
     pub(super) options: KafkaOptions,
+    slots: Slots,
     state: Mutex<State>,
     /// Held while asking for metadata, so that many callers ask once.
     asking: tokio::sync::Mutex<()>,
@@ -81,31 +75,11 @@ struct State {
     ask_failed: Option<(Instant, LogError)>,
     /// Which bootstrap broker is tried next.
     turn: usize,
-    slots: HashMap<(Arc<str>, Lane), Arc<Slot>>,
-}
-
-/// The place of one connection.
-#[derive(Default)]
-struct Slot(tokio::sync::Mutex<Attempt>);
-
-#[derive(Default)]
-struct Attempt {
-    open: Option<Arc<Connection>>,
-    failures: u32,
-    not_before: Option<Instant>,
-    /// When the last try began, and why it failed.
-    failed: Option<(Instant, LogError)>,
-}
-
-/// The failure of a try that began after this moment: whoever waited for its end meanwhile need not try again, else a crowd
-/// that waits for a broker which is away would try one after the other, each with a pause.
-fn failed_since(failed: Option<&(Instant, LogError)>, wanted_at: Instant) -> Option<LogError> {
-    failed.filter(|(began_at, _)| *began_at > wanted_at).map(|(_, error)| error.clone())
 }
 
 impl Wire {
     pub(super) fn new(options: KafkaOptions) -> Self {
-        Self { options, state: Mutex::default(), asking: tokio::sync::Mutex::default() }
+        Self { options, slots: Slots::default(), state: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }
 
     /// Who leads a partition. Asks the brokers where that is not known.
@@ -197,7 +171,7 @@ impl Wire {
                 reason: "the cluster does not list it now".to_owned(),
             });
         };
-        let opened = self.connect(&address, lane, deadline).await;
+        let opened = self.slots.connect(&self.options, &address, lane, deadline).await;
         if opened.is_err() {
             // A broker that is gone may lead no longer.
             self.distrust();
@@ -220,55 +194,6 @@ impl Wire {
         let connection = self.connection(node, Lane::Calls, deadline).await?;
         let version = connection.version::<R>(wanted)?;
         connection.call(&request(version), version, deadline).await
-    }
-
-    async fn connect(&self, address: &str, lane: Lane, deadline: Instant) -> Result<Arc<Connection>, LogError> {
-        let slot = Arc::clone(self.state().slots.entry((address.into(), lane)).or_default());
-        let late = |what: &str| LogError::TimedOut {
-            what: format!("{what} {address}"),
-            after_ms: u64::try_from(self.options.request_timeout.as_millis()).unwrap_or(u64::MAX),
-        };
-        let wanted_at = Instant::now();
-        let Ok(mut attempt) = timeout_at(deadline, slot.0.lock()).await else { return Err(late("connecting to")) };
-        if let Some(open) = attempt.open.as_ref().filter(|open| open.is_open()) {
-            return Ok(Arc::clone(open));
-        }
-        if let Some(error) = failed_since(attempt.failed.as_ref(), wanted_at) {
-            return Err(error);
-        }
-        attempt.open = None;
-        if let Some(not_before) = attempt.not_before {
-            if not_before >= deadline {
-                return Err(late("waiting to connect again to"));
-            }
-            sleep_until(not_before).await;
-        }
-        let limit = self.options.request_timeout / TRIES_PER_DEADLINE;
-        let began_at = Instant::now();
-        let opened = match timeout(limit, Connection::open(address, &self.options)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(late("connecting to")),
-        };
-        match opened {
-            Ok(connection) => {
-                let connection = Arc::new(connection);
-                *attempt = Attempt { open: Some(Arc::clone(&connection)), ..Attempt::default() };
-                Ok(connection)
-            }
-            Err(error) => {
-                attempt.not_before = Some(Instant::now() + self.pause_after(attempt.failures));
-                attempt.failures = attempt.failures.saturating_add(1);
-                attempt.failed = Some((began_at, error.clone()));
-                Err(error)
-            }
-        }
-    }
-
-    /// The pause after so many failures: doubles up to a cap, and lies anywhere in its upper half, so that many clients do
-    /// not come back at the same moment.
-    pub(super) fn pause_after(&self, failures: u32) -> Duration {
-        let longest = self.options.retry_backoff.saturating_mul(1 << failures.min(16)).min(MAX_BACKOFF);
-        longest.mul_f64(rand::random_range(0.5..=1.0))
     }
 
     /// Asks for metadata, about the topics that were asked for before and this one, unless someone else just has.
@@ -295,7 +220,7 @@ impl Wire {
                 return Ok(());
             }
             let again_at = state.asked_at.filter(|_| !is_new).map(|at| at + self.options.retry_backoff);
-            (state.topics.clone(), state.addresses(&self.options.brokers), again_at)
+            (state.topics.clone(), state.addresses(&self.options.brokers, &self.slots), again_at)
         };
         if let Some(again_at) = pause {
             sleep_until(again_at).await;
@@ -325,7 +250,7 @@ impl Wire {
     }
 
     async fn ask_one(&self, address: &str, topics: &BTreeSet<String>, deadline: Instant) -> Result<(), LogError> {
-        let connection = self.connect(address, Lane::Calls, deadline).await?;
+        let connection = self.slots.connect(&self.options, address, Lane::Calls, deadline).await?;
         let version = connection.version::<MetadataRequest>(&METADATA)?;
         let answer = connection.call(&metadata::request(topics), version, deadline).await?;
         connection.throttle(answer.throttle_time_ms);
@@ -344,13 +269,9 @@ impl State {
     }
 
     /// Whom to ask: brokers that are connected, then the others, then those that the user named; each time another first.
-    fn addresses(&mut self, bootstrap: &[String]) -> Vec<String> {
+    fn addresses(&mut self, bootstrap: &[String], slots: &Slots) -> Vec<String> {
         let known: BTreeSet<String> = self.cluster.nodes.values().cloned().collect();
-        // A connection that is not open any more, to a broker that is not listed any more, is forgotten.
-        self.slots.retain(|(address, _), slot| {
-            known.contains(&**address)
-                || slot.0.try_lock().map_or(true, |a| a.open.as_ref().is_some_and(|c| c.is_open()))
-        });
+        slots.forget_closed(&known);
         let mut addresses: Vec<String> = known.into_iter().collect();
         addresses.extend(bootstrap.iter().cloned());
         let mut seen = BTreeSet::new();
@@ -359,11 +280,7 @@ impl State {
         let turn = self.turn % addresses.len().max(1);
         addresses.rotate_left(turn);
         // A broker that is away would take a part of the deadline before the next one is asked.
-        addresses.sort_by_cached_key(|address| {
-            let slot = self.slots.get(&(Arc::from(address.as_str()), Lane::Calls));
-            let open = slot.and_then(|slot| slot.0.try_lock().ok()?.open.as_ref().map(|open| open.is_open()));
-            open != Some(true)
-        });
+        addresses.sort_by_cached_key(|address| !slots.is_open(address, Lane::Calls));
         addresses
     }
 }

@@ -1,21 +1,14 @@
-//! The first words on a connection: who we are (KIP-43, KIP-152).
+//! Who we are: the part of a [`Greeting`] that SASL has (KIP-43, KIP-152).
 //!
 //! `ApiVersions` (v0, which every broker answers), `SaslHandshake` with the mechanism, then `SaslAuthenticate` until the
 //! mechanism is through. A broker takes one `ApiVersions` before the handshake and any number after it.
 
-use std::{
-    io::{self, Cursor},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::Cursor, time::Duration};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::{
-    messages::{
-        ApiKey, ApiVersionsRequest, RequestHeader, ResponseHeader, SaslAuthenticateRequest, SaslAuthenticateResponse,
-        SaslHandshakeRequest,
-    },
-    protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes},
+    messages::{ApiKey, ApiVersionsRequest, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest},
+    protocol::StrBytes,
 };
 use rsasl::{
     callback::{Context, Request as PropertyRequest, SessionCallback, SessionData},
@@ -23,19 +16,13 @@ use rsasl::{
     prelude::{Mechname, SASLClient, Session, SessionError},
     property::{OAuthBearerKV, OAuthBearerToken},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::stream::Stream;
+use super::greeting::Greeting;
 use crate::{
-    log::kafka::{
-        access::AccessError,
-        security::{Sasl, Security},
-    },
+    log::kafka::{access::AccessError, security::Sasl},
     model::Secret,
 };
 
-/// Largest answer that is read before we are in, bytes.
-const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// Most rounds of one mechanism; SCRAM has two.
 const MAX_ROUNDS: usize = 8;
 /// Most rounds of hashing that a broker may ask for (SCRAM); Kafka's own limit is 16384.
@@ -48,49 +35,16 @@ const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 const ILLEGAL_SASL_STATE: i16 = 34;
 const SASL_AUTHENTICATION_FAILED: i16 = 58;
 
-/// A conversation with a broker that does not know us yet.
-struct Greeting<'a> {
-    stream: &'a mut Stream,
-    address: &'a str,
-    client_id: StrBytes,
-    security: &'a Security,
-    correlation: i32,
-}
-
-/// Authenticates on a new connection: nothing may have been sent on it before. Returns how long the session lasts, where the
-/// broker ends it (KIP-368): the caller closes the connection before.
-///
-/// # Errors
-/// Why the broker does not let us in.
-pub(super) async fn authenticate(
-    stream: &mut Stream,
-    address: &str,
-    client_id: &str,
-    security: &Security,
-) -> Result<Option<Duration>, AccessError> {
-    let Some(sasl) = &security.sasl else { return Ok(None) };
-    let mut greeting = Greeting::new(stream, address, client_id, security);
-    let version = greeting.ask_version().await?;
-    greeting.authenticate(sasl, version).await
-}
-
-/// Says hello, and who we are where that is asked for.
-pub(super) async fn greet(
-    stream: &mut Stream,
-    address: &str,
-    client_id: &str,
-    security: &Security,
-) -> Result<(), AccessError> {
-    if security.sasl.is_some() {
-        authenticate(stream, address, client_id, security).await.map(drop)
-    } else {
-        Greeting::new(stream, address, client_id, security).ask_version().await.map(drop)
-    }
-}
-
-impl<'a> Greeting<'a> {
-    fn new(stream: &'a mut Stream, address: &'a str, client_id: &str, security: &'a Security) -> Self {
-        Self { stream, address, client_id: StrBytes::from_string(client_id.to_owned()), security, correlation: 0 }
+impl Greeting<'_> {
+    /// Says who we are, where that is asked for: nothing may have been sent before. Returns how long the session lasts, where
+    /// the broker ends it (KIP-368): the caller closes the connection before.
+    ///
+    /// # Errors
+    /// Why the broker does not let us in.
+    pub(super) async fn authenticate(&mut self) -> Result<Option<Duration>, AccessError> {
+        let Some(sasl) = &self.security.sasl else { return Ok(None) };
+        let version = self.ask_version().await?;
+        self.prove(sasl, version).await
     }
 
     /// The newest version of `SaslAuthenticate` that both sides know.
@@ -101,7 +55,7 @@ impl<'a> Greeting<'a> {
         Ok(offered.clamp(0, NEWEST_AUTHENTICATE))
     }
 
-    async fn authenticate(&mut self, sasl: &Arc<Sasl>, version: i16) -> Result<Option<Duration>, AccessError> {
+    async fn prove(&mut self, sasl: &Sasl, version: i16) -> Result<Option<Duration>, AccessError> {
         let mechanism = sasl.mechanism();
         let request = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism));
         let answer = self.exchange(&request, 1).await?;
@@ -186,66 +140,6 @@ impl<'a> Greeting<'a> {
 
     fn failed(&self, reason: String) -> AccessError {
         AccessError::Sasl { address: self.address.to_owned(), reason }
-    }
-
-    /// Sends a request and reads its answer.
-    async fn exchange<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response, AccessError> {
-        self.correlation += 1;
-        let header = RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
-            .with_correlation_id(self.correlation)
-            .with_client_id(Some(self.client_id.clone()));
-        let mut frame = BytesMut::new();
-        frame.put_i32(0);
-        header
-            .encode(&mut frame, R::header_version(version))
-            .and_then(|()| request.encode(&mut frame, version))
-            .map_err(|error| self.failed(error.to_string()))?;
-        let length = i32::try_from(frame.len() - 4).map_err(|error| self.failed(error.to_string()))?;
-        frame[..4].copy_from_slice(&length.to_be_bytes());
-        let sent = async {
-            self.stream.write_all(&frame).await?;
-            self.stream.flush().await
-        }
-        .await;
-        // A broker that has refused us may have closed its side; what it said still waits to be read.
-        let mut answer = self.read(sent.err()).await?;
-        ResponseHeader::decode(&mut answer, R::Response::header_version(version))
-            .and_then(|_| R::Response::decode(&mut answer, version))
-            .map_err(|error| self.not_kafka(format!("an answer that cannot be read ({error})")))
-    }
-
-    async fn read(&mut self, unsent: Option<io::Error>) -> Result<Bytes, AccessError> {
-        const ALERT: u8 = 0x15;
-        const VERSION: u8 = 0x03;
-        let mut start = [0; 4];
-        if let Err(error) = self.stream.read_exact(&mut start).await {
-            let error = match unsent {
-                Some(unsent) if error.kind() == io::ErrorKind::UnexpectedEof => unsent,
-                _ => error,
-            };
-            return Err(AccessError::of_io(&error, self.address, self.security));
-        }
-        if start[..2] == [ALERT, VERSION] {
-            return Err(AccessError::WantsTls { address: self.address.to_owned() });
-        }
-        let length = usize::try_from(i32::from_be_bytes(start)).unwrap_or(usize::MAX);
-        if !(4..=MAX_ANSWER_BYTES).contains(&length) {
-            return Err(self.not_kafka(format!("an answer that begins with {:?}", String::from_utf8_lossy(&start))));
-        }
-        let mut answer = vec![0; length];
-        let read = self.stream.read_exact(&mut answer).await;
-        read.map_err(|error| AccessError::of_io(&error, self.address, self.security))?;
-        let answer = Bytes::from(answer);
-        if (&answer[..4]).get_i32() != self.correlation {
-            return Err(self.not_kafka("an answer to something that was not asked".to_owned()));
-        }
-        Ok(answer)
-    }
-
-    fn not_kafka(&self, reason: String) -> AccessError {
-        AccessError::NotKafka { address: self.address.to_owned(), reason }
     }
 }
 

@@ -2,11 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use kafka_protocol::{
-    messages::{ApiKey, ApiVersionsResponse},
-    protocol::Request,
-};
+use kafka_protocol::{messages::ApiVersionsResponse, protocol::Request};
 
+use super::message::name;
 use crate::log::LogError;
 
 /// The calls that a broker offers, and in which versions (its answer to ApiVersions).
@@ -27,11 +25,10 @@ impl Versions {
         wanted: &RangeInclusive<i16>,
         address: &str,
     ) -> Result<i16, LogError> {
-        let name = || ApiKey::try_from(R::KEY).map_or_else(|()| R::KEY.to_string(), |key| format!("{key:?}"));
         let Some((_, offered)) = self.0.iter().find(|(key, _)| *key == R::KEY) else {
             return Err(LogError::Unsupported {
                 what: address.to_owned(),
-                reason: format!("the broker does not offer {}; Kafka 2.1 or later is needed", name()),
+                reason: format!("the broker does not offer {}; Kafka 2.1 or later is needed", name::<R>()),
             });
         };
         let newest = (*wanted.end()).min(R::VERSIONS.max).min(*offered.end());
@@ -41,7 +38,7 @@ impl Versions {
                 what: address.to_owned(),
                 reason: format!(
                     "the broker offers {} in versions {} to {}, this client needs {} to {}",
-                    name(),
+                    name::<R>(),
                     offered.start(),
                     offered.end(),
                     wanted.start(),

@@ -1,22 +1,17 @@
 //! The conversation before a broker lets us in, with a broker that answers by script.
 
+use std::sync::Arc;
+
 use kafka_protocol::messages::{ApiVersionsResponse, SaslHandshakeResponse, api_versions_response::ApiVersion};
-use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::{
-    log::kafka::security::{Bearer, Login, Renewable, Token},
+    log::kafka::{
+        security::{Bearer, Login, Renewable, Security, Token},
+        wire::greeting::tests::{Script, body, broker},
+    },
     model::SecretSource,
 };
-
-/// The broker's part: what it answers to each request, in order. After the last one it hangs up.
-type Script = Vec<Bytes>;
-
-fn body<M: Encodable>(message: &M, version: i16) -> Bytes {
-    let mut bytes = BytesMut::new();
-    message.encode(&mut bytes, version).expect("an answer");
-    bytes.freeze()
-}
 
 fn versions(newest: i16) -> Bytes {
     let api = ApiVersion::default().with_api_key(ApiKey::SaslAuthenticate as i16).with_max_version(newest);
@@ -38,28 +33,6 @@ fn answer(code: i16, reason: Option<&'static str>, bytes: &'static [u8], lifetim
     body(&answer, 1)
 }
 
-async fn broker(script: Script) -> (Stream, tokio::task::JoinHandle<io::Result<Vec<Vec<u8>>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let heard = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await?;
-        let mut heard = Vec::new();
-        for answer in script {
-            let mut request = vec![0; usize::try_from(stream.read_i32().await?).unwrap_or_default()];
-            stream.read_exact(&mut request).await?;
-            let mut frame = BytesMut::new();
-            frame.put_i32(i32::try_from(answer.len() + 4).unwrap_or_default());
-            // The correlation id stands behind the key and the version.
-            frame.put_slice(&request[4..8]);
-            frame.put_slice(&answer);
-            stream.write_all(&frame).await?;
-            heard.push(request);
-        }
-        Ok(heard)
-    });
-    (Stream::Plain(TcpStream::connect(address).await.expect("a connection")), heard)
-}
-
 fn password() -> Renewable {
     Renewable::new(SecretSource::fixed("hunter2"))
 }
@@ -76,7 +49,7 @@ fn bearer() -> Sasl {
 async fn talk(sasl: Sasl, script: Script) -> (Result<Option<Duration>, AccessError>, Vec<Vec<u8>>) {
     let (mut stream, heard) = broker(script).await;
     let security = Security { tls: None, sasl: Some(Arc::new(sasl)) };
-    let result = authenticate(&mut stream, "kafka:9092", "me", &security).await;
+    let result = Greeting::new(&mut stream, "kafka:9092", "me", &security).authenticate().await;
     drop(stream);
     (result, heard.await.expect("no panic").unwrap_or_default())
 }
@@ -138,33 +111,5 @@ async fn each_refusal_is_told_and_retried_as_fits() {
         let told = error.to_string();
         assert!(told.contains(hint) && told.contains("kafka:9092") && !told.contains("hunter2"), "{hint}: {told}");
         assert_eq!(error.is_retriable(), passes, "{told}");
-    }
-}
-
-#[tokio::test]
-async fn what_is_no_kafka_is_told() {
-    for (answer, hint) in [
-        (&b"\x15\x03\x03\x00\x02\x02\x50"[..], "wants TLS"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "begins with \"HTTP\""),
-        (b"\xff\xff\xff\xff", "is no Kafka broker"),
-        (b"\0\0\0\x04\0\0\0\x09", "something that was not asked"),
-        (b"", "closed the connection"),
-    ] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let server = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await?;
-            let mut request = [0; 8];
-            stream.read_exact(&mut request).await?;
-            stream.write_all(answer).await?;
-            stream.shutdown().await?;
-            // Reads what is left, else closing would be a reset.
-            stream.read_to_end(&mut Vec::new()).await
-        });
-        let mut stream = Stream::Plain(TcpStream::connect(address).await.expect("a connection"));
-        let error = greet(&mut stream, "kafka:9092", "me", &Security::default()).await.expect_err(hint).to_string();
-        assert!(error.contains(hint), "{hint}: {error}");
-        drop(stream);
-        let _ = server.await;
     }
 }
