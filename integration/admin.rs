@@ -3,7 +3,10 @@
 // A test may stop at what it did not expect; clippy's own leave covers functions marked as tests only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use streamgauge::{
     log::{
@@ -17,6 +20,9 @@ use crate::{
     place::kafka,
     support::log_contract::{new_topic, produce, record},
 };
+
+/// How long brokers may take to hear of a change.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn log() -> KafkaLog {
     KafkaLog::connect(KafkaOptions::new(vec![kafka()]))
@@ -188,8 +194,12 @@ async fn a_topic_made_again_has_another_id_in_the_same_cluster() {
             .collect();
     assert_eq!(ends, [Ok(2), Ok(-1)]);
     log.admin().delete_topic(&topic).await.unwrap();
-    let unknown = LogError::Unknown { what: partition.to_string() };
-    assert_eq!(log.identity(&partition).await, Err(unknown));
+    // A broker hears of it a moment after the controller has answered.
+    let unknown = Err(LogError::Unknown { what: partition.to_string() });
+    let deadline = Instant::now() + PATIENCE;
+    while log.identity(&partition).await != unknown {
+        assert!(Instant::now() < deadline, "the topic is still there");
+    }
     log.create_topic(&spec(&topic, 1, &[])).await.unwrap();
     let second = log.identity(&partition).await.unwrap();
     assert_eq!(second.cluster_id, first.cluster_id);

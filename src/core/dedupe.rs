@@ -47,9 +47,9 @@ pub struct Window {
     /// that it takes no more memory than it ever held, and nothing is moved as it grows.
     ring: Vec<Entry>,
     mask: usize,
-    /// Sequence numbers of the oldest record and of the next one.
-    first: u32,
+    /// Sequence number of the next record, and how many there were since the last hole.
     next: u32,
+    noted: usize,
     index: Index,
     /// The offset of the last record.
     last_offset: i64,
@@ -57,30 +57,33 @@ pub struct Window {
 
 /// Records for which the ring has room from the start: only what is used of it becomes memory.
 const FIRST_RING: usize = 1 << 18;
-/// Largest window, offsets: their low halves must tell them apart.
-const MAX_OFFSETS: i64 = 1 << 30;
+/// Largest window, offsets: the low halves of sequence numbers and a tag must fit an index's place.
+const MAX_OFFSETS: i64 = 1 << 27;
 
 impl Window {
     /// An empty window.
     pub fn new(limits: DedupeWindow) -> Self {
-        let limits = DedupeWindow { offsets: limits.offsets.min(MAX_OFFSETS), ..limits };
-        let mask = usize::try_from(limits.offsets).unwrap_or(0).next_power_of_two() - 1;
-        Self { limits, ring: Vec::new(), mask, first: 0, next: 0, index: Index::default(), last_offset: 0 }
+        let limits = DedupeWindow { offsets: limits.offsets.clamp(0, MAX_OFFSETS), ..limits };
+        let ring = (limits.offsets as usize).next_power_of_two();
+        // Offsets rise by at least one from record to record.
+        let index = Index::new(ring, limits.offsets as u32);
+        Self { limits, ring: Vec::new(), mask: ring - 1, next: 0, noted: 0, index, last_offset: 0 }
     }
 
-    /// Brings what the next insertions look at into the processor's cache: for each its own place, and that of a record
-    /// which leaves for it. The waits for memory then fall together, instead of one after the other.
-    pub fn prefetch(&self, identities: impl Iterator<Item = Identity>) {
-        let mut leaving = self.first as usize;
-        let mut seen = 0;
-        for identity in identities {
-            seen ^= self.index.peek(identity);
-            if let Some(entry) = self.ring.get(leaving & self.mask) {
-                seen ^= self.index.peek(entry.identity);
-            }
-            leaving = leaving.wrapping_add(1);
+    /// Most bytes that a window of these limits takes.
+    pub const fn bytes(limits: &DedupeWindow) -> u64 {
+        let offsets = if limits.offsets < MAX_OFFSETS { limits.offsets } else { MAX_OFFSETS };
+        if offsets <= 0 {
+            return 0;
         }
-        std::hint::black_box(seen);
+        let ring = (offsets as usize).next_power_of_two() * size_of::<Entry>();
+        (ring + Index::bytes(offsets as usize)) as u64
+    }
+
+    /// Brings what the next insertions look at into the processor's cache. The waits for memory then fall together, instead
+    /// of one after the other.
+    pub fn prefetch(&self, identities: impl Iterator<Item = Identity>) {
+        std::hint::black_box(identities.fold(0, |seen, identity| seen ^ self.index.peek(identity)));
     }
 
     /// Notes a record and says whether it is a duplicate. Offsets must rise from call to call.
@@ -90,68 +93,50 @@ impl Window {
         }
         if offset.saturating_sub(self.last_offset) > self.limits.offsets {
             // A hole in the log: low halves of offsets would not tell how far back its other side lies.
-            self.first = self.next;
+            self.noted = 0;
             self.index.clear();
         }
         self.last_offset = offset;
         let sequence = self.next;
         let (mut duplicate, mut previous) = (false, sequence);
         let (ring, mask) = (&self.ring, self.mask);
-        if let Some(slot) = self.index.find(identity, |s| ring[s as usize & mask].identity == identity) {
-            previous = self.index.set(slot, sequence);
+        let found = self.index.find(identity, sequence, |s| ring[s as usize & mask].identity == identity);
+        if let Some(found) = found {
+            previous = found.sequence;
             duplicate = self.has_near(previous, offset, time_ms);
         }
-        self.forget_for(offset);
-        self.put(sequence, Entry { identity, time_ms, offset: offset as u32, previous });
-        self.next = sequence.wrapping_add(1);
-        if previous == sequence {
-            self.index.make_room_for(self.len(), self.mask + 1);
-            self.index.insert(identity, sequence);
+        if found.is_none() {
+            let most = self.limits.offsets as usize + 1;
+            self.index.make_room_for(self.noted + 1, most, sequence, |s| ring[s as usize & mask].identity);
         }
+        self.put(sequence, Entry { identity, time_ms, offset: offset as u32, previous });
+        match found {
+            Some(found) => self.index.set(found, identity, sequence),
+            None => self.index.insert(identity, sequence),
+        }
+        self.next = sequence.wrapping_add(1);
+        self.noted += 1;
         duplicate
     }
 
     /// Whether a record of the chain that begins at `at` is close in time. All earlier records of the identity in the window
     /// count, not only the last.
     fn has_near(&self, mut at: u32, offset: i64, time_ms: i64) -> bool {
-        let (mask, first) = (self.mask, self.first);
+        let behind = |sequence: u32| self.next.wrapping_sub(sequence) as usize;
         loop {
-            let earlier = &self.ring[at as usize & mask];
+            let earlier = &self.ring[at as usize & self.mask];
             if i64::from((offset as u32).wrapping_sub(earlier.offset)) > self.limits.offsets {
                 return false;
             }
             if time_ms.abs_diff(earlier.time_ms) <= self.limits.window_ms.unsigned_abs() {
                 return true;
             }
-            // Steps back from the newest: what has left the ring lies further back than its first.
             let back = earlier.previous;
-            if back == at || back.wrapping_sub(first) >= at.wrapping_sub(first) {
+            if back == at || behind(back) > self.mask + 1 {
+                // The first one, or the place in the ring has another record now.
                 return false;
             }
             at = back;
-        }
-    }
-
-    /// Records held.
-    pub fn len(&self) -> usize {
-        self.next.wrapping_sub(self.first) as usize
-    }
-
-    /// Whether no record is held.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Forgets what lies out of reach of the record behind this one, so that a ring of N is enough for N offsets.
-    fn forget_for(&mut self, offset: i64) {
-        let reach = self.limits.offsets - 1;
-        while self.first != self.next {
-            let oldest = self.ring[self.first as usize & self.mask];
-            if i64::from((offset as u32).wrapping_sub(oldest.offset)) <= reach {
-                return;
-            }
-            self.index.remove(oldest.identity, self.first);
-            self.first = self.first.wrapping_add(1);
         }
     }
 
@@ -202,11 +187,42 @@ mod tests {
             let records: Vec<_> = steps.iter().map(|(gap, time, id)| { offset += gap; (offset, *time, *id) }).collect();
             let mut window = Window::new(limits);
             // Begins close to the end of the sequence numbers, so that they wrap.
-            window.first = 0_u32.wrapping_sub(window.mask as u32 + 1);
-            window.next = window.first;
+            window.next = 0_u32.wrapping_sub(window.mask as u32 + 1);
             let got: Vec<bool> = records.iter().map(|(o, t, d)| window.insert(*o, *t, identity(*d))).collect();
             proptest::prop_assert_eq!(got, naive(limits, &records));
-            proptest::prop_assert!(window.len() <= limits.offsets as usize);
+            proptest::prop_assert!(window.ring.len() <= window.mask + 1);
+        }
+    }
+
+    /// Windows of many buckets, that grow, are swept and pass identities on, against the last record of each identity.
+    #[test]
+    fn large_and_crowded_windows_keep_to_the_rule() {
+        let mut dice = 0x2545_f491_4f6c_dd1d_u64;
+        let mut below = |end: u64| {
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            dice % end
+        };
+        // Offsets of the window, identities, and homes that they share.
+        for (offsets, identities, homes) in
+            [(300, 700, 1 << 20), (1000, 1500, 7), (5000, 100_000, 60), (40_000, 60_000, 1 << 30)]
+        {
+            let limits = DedupeWindow { window_ms: i64::MAX, offsets };
+            let mut window = Window::new(limits);
+            window.next = 0_u32.wrapping_sub(window.mask as u32 + 1);
+            let mut last = std::collections::HashMap::new();
+            let (mut offset, mut duplicates) = (0, 0);
+            for _ in 0..30_000 + 4 * offsets {
+                offset += 1 + i64::from(below(50) == 0) * below(3) as i64 + i64::from(below(20_000) == 0) * offsets;
+                let number = below(identities);
+                let home = number % homes;
+                let identity = Identity([home.wrapping_mul(0x9e37_79b9_7f4a_7c15), number]);
+                let expected = last.insert(number, offset).is_some_and(|last| offset - last <= offsets);
+                duplicates += usize::from(expected);
+                assert_eq!(window.insert(offset, 0, identity), expected, "offset {offset} of a window of {offsets}");
+            }
+            assert!(duplicates > 100, "{duplicates}");
         }
     }
 
@@ -217,7 +233,7 @@ mod tests {
         for offset in 0..20_000 {
             assert!(!window.insert(offset, 0, identity(offset as u64)), "{offset}");
         }
-        assert_eq!((window.len(), window.ring.len(), window.index.slots.len()), (5000, 8192, 12_288));
+        assert_eq!(window.ring.len(), 8192);
         assert!(window.insert(20_000, 0, identity(15_000)));
         assert!(!window.insert(20_001, 0, identity(10_000)));
     }

@@ -2,115 +2,194 @@
 
 use super::Identity;
 
-/// Identities that the index is first made for.
-const FIRST_INDEX: usize = 1024;
-/// How much it grows at a time: moving what is there costs more than room that soon fills.
+/// Places of a bucket.
+const SLOTS: usize = 15;
+/// Identities for each bucket that the index makes room for: a tenth of the buckets then pass some on to the next one.
+const FILL: usize = 10;
+/// How much the index grows at a time: moving what is there costs more than room that soon fills.
 const GROWTH: usize = 8;
+/// Insertions for each bucket that is swept: all are swept before as many records have come as the ring holds.
+const INSERTIONS_PER_SWEEP: u32 = 8;
+/// Low bits of a sequence number beside those that count the ring's places: a place that was not swept yet is surely told from
+/// a later one.
+const SPARE_BITS: u32 = 2;
 
-/// The latest record of each identity: open addressing with linear probing. A slot holds a part of the identity's hash beside
-/// the sequence number, so that neither a search nor a removal touches the ring before it has found its place; nothing is
-/// marked as removed, what lies behind moves up.
-#[derive(Default)]
+/// A cache line: places, and the latest record for which a later bucket was taken since this one was full. A place holds a
+/// tag, a part of the identity's hash, above the low bits of a sequence number; 0 is free, since no tag is 0.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Bucket {
+    slots: [u32; SLOTS],
+    passed_on: u32,
+}
+
+/// The latest record of each identity. An identity has one bucket, nearly always, and so one wait for memory; what is older
+/// than the window is no more there, and is freed by and by.
 pub(super) struct Index {
-    /// The tag in the upper half, the sequence number in the lower one; 0 is free, since no tag is 0.
-    pub(super) slots: Vec<u64>,
+    buckets: Vec<Bucket>,
+    /// The low bits of a place: its sequence number's.
+    sequence_bits: u32,
+    /// Records further back than this are none.
+    reach: u32,
+    /// The next bucket to sweep.
+    swept: usize,
+}
+
+/// A record that was found.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    bucket: usize,
+    slot: usize,
+    /// Its sequence number.
+    pub(super) sequence: u32,
 }
 
 impl Index {
-    fn tag(identity: Identity) -> u32 {
-        ((identity.0[0] >> 32) as u32).max(1)
+    /// For a ring of `ring` places, a power of two, and records at most `reach` back, which are no more.
+    pub(super) fn new(ring: usize, reach: u32) -> Self {
+        Self { buckets: Vec::new(), sequence_bits: ring.trailing_zeros() + SPARE_BITS, reach, swept: 0 }
     }
 
-    /// The slot where a tag would best lie.
-    fn home(&self, tag: u32) -> usize {
-        ((u64::from(tag) * self.slots.len() as u64) >> 32) as usize
+    /// Most bytes for windows of so many records.
+    pub(super) const fn bytes(records: usize) -> usize {
+        (records / FILL + 1) * size_of::<Bucket>()
     }
 
-    fn after(&self, slot: usize) -> usize {
-        if slot + 1 == self.slots.len() { 0 } else { slot + 1 }
+    fn tag(&self, identity: Identity) -> u32 {
+        (identity.0[0] as u32 >> self.sequence_bits).max(1)
     }
 
-    /// How far a slot lies behind another.
-    fn distance(&self, from: usize, to: usize) -> usize {
-        if to >= from { to - from } else { to + self.slots.len() - from }
+    /// The bucket of an identity.
+    fn home(&self, identity: Identity) -> usize {
+        ((identity.0[0] >> 32).wrapping_mul(self.buckets.len() as u64) >> 32) as usize
     }
 
-    pub(super) fn peek(&self, identity: Identity) -> u64 {
-        self.slots.get(self.home(Self::tag(identity))).copied().unwrap_or_default()
+    fn after(&self, bucket: usize) -> usize {
+        if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
     }
 
-    /// The slot of an identity, which `is_same` tells by sequence number.
-    pub(super) fn find(&self, identity: Identity, is_same: impl Fn(u32) -> bool) -> Option<usize> {
-        let tag = Self::tag(identity);
-        let mut slot = self.home(tag);
-        while let Some(entry) = self.slots.get(slot).filter(|entry| **entry != 0) {
-            if (entry >> 32) as u32 == tag && is_same(*entry as u32) {
-                return Some(slot);
-            }
-            slot = self.after(slot);
-        }
-        None
+    /// How far a place's record lies behind the one that comes `now`.
+    fn age(&self, place: u32, now: u32) -> u32 {
+        now.wrapping_sub(place) & ((1 << self.sequence_bits) - 1)
     }
 
-    /// Notes a later record of the slot's identity; returns the one before.
-    pub(super) fn set(&mut self, slot: usize, sequence: u32) -> u32 {
-        let before = self.slots[slot];
-        self.slots[slot] = before >> 32 << 32 | u64::from(sequence);
-        before as u32
+    fn is_live(&self, place: u32, now: u32) -> bool {
+        place != 0 && self.age(place, now) <= self.reach
     }
 
-    pub(super) fn insert(&mut self, identity: Identity, sequence: u32) {
-        self.put(u64::from(Self::tag(identity)) << 32 | u64::from(sequence));
+    fn place(&self, tag: u32, sequence: u32) -> u32 {
+        tag << self.sequence_bits | sequence & ((1 << self.sequence_bits) - 1)
     }
 
-    fn put(&mut self, entry: u64) {
-        let mut slot = self.home((entry >> 32) as u32);
-        while self.slots[slot] != 0 {
-            slot = self.after(slot);
-        }
-        self.slots[slot] = entry;
+    /// Brings an identity's bucket into the processor's cache.
+    pub(super) fn peek(&self, identity: Identity) -> u32 {
+        self.buckets.get(self.home(identity)).map_or(0, |bucket| bucket.passed_on)
     }
 
-    /// Frees the slot of an identity, if this is still its latest record.
-    pub(super) fn remove(&mut self, identity: Identity, sequence: u32) {
-        let tag = Self::tag(identity);
-        let wanted = u64::from(tag) << 32 | u64::from(sequence);
-        let mut free = self.home(tag);
-        while self.slots[free] != wanted {
-            if self.slots[free] == 0 {
-                return;
-            }
-            free = self.after(free);
-        }
-        let mut slot = free;
+    /// The latest record of an identity before the one that comes `now`; `is_same` tells by sequence number.
+    pub(super) fn find(&self, identity: Identity, now: u32, is_same: impl Fn(u32) -> bool) -> Option<Found> {
+        let tag = self.tag(identity);
+        let home = self.home(identity);
+        let mut at = home;
         loop {
-            slot = self.after(slot);
-            let entry = self.slots[slot];
-            if entry == 0 {
-                break;
+            let bucket = self.buckets.get(at)?;
+            for (slot, place) in bucket.slots.iter().enumerate() {
+                if place >> self.sequence_bits == tag && self.is_live(*place, now) {
+                    let sequence = now.wrapping_sub(self.age(*place, now));
+                    if is_same(sequence) {
+                        return Some(Found { bucket: at, slot, sequence });
+                    }
+                }
             }
-            // It may move up unless that would bring it before its home.
-            if self.distance(self.home((entry >> 32) as u32), slot) >= self.distance(free, slot) {
-                self.slots[free] = entry;
-                free = slot;
+            if !self.is_live(bucket.passed_on, now) {
+                return None;
+            }
+            at = self.after(at);
+            if at == home {
+                return None;
             }
         }
-        self.slots[free] = 0;
     }
 
+    /// Notes a later record of the identity that was found.
+    pub(super) fn set(&mut self, found: Found, identity: Identity, now: u32) {
+        let place = self.place(self.tag(identity), now);
+        self.buckets[found.bucket].slots[found.slot] = place;
+        let mut passed = self.home(identity);
+        while passed != found.bucket {
+            self.buckets[passed].passed_on = place;
+            passed = self.after(passed);
+        }
+    }
+
+    /// Notes the first record of an identity.
+    pub(super) fn insert(&mut self, identity: Identity, now: u32) {
+        self.put(identity, now, now);
+        if now.is_multiple_of(INSERTIONS_PER_SWEEP) {
+            self.sweep(now);
+        }
+    }
+
+    fn put(&mut self, identity: Identity, sequence: u32, now: u32) {
+        let place = self.place(self.tag(identity), sequence);
+        let mut at = self.home(identity);
+        loop {
+            let bucket = &self.buckets[at];
+            match bucket.slots.iter().position(|slot| !self.is_live(*slot, now)) {
+                Some(free) => {
+                    self.buckets[at].slots[free] = place;
+                    return;
+                }
+                None => {
+                    // The later of the two: all that was passed on is found for as long as it counts.
+                    let passed_on = bucket.passed_on;
+                    let is_later = !self.is_live(passed_on, now) || self.age(place, now) < self.age(passed_on, now);
+                    if is_later {
+                        self.buckets[at].passed_on = place;
+                    }
+                    at = self.after(at);
+                }
+            }
+        }
+    }
+
+    /// Frees what is too old in one bucket, long before its sequence numbers could be taken for later ones.
+    fn sweep(&mut self, now: u32) {
+        let mut bucket = self.buckets[self.swept];
+        for place in bucket.slots.iter_mut().chain([&mut bucket.passed_on]) {
+            if !self.is_live(*place, now) {
+                *place = 0;
+            }
+        }
+        self.buckets[self.swept] = bucket;
+        self.swept = self.after(self.swept);
+    }
+
+    /// Forgets everything.
     pub(super) fn clear(&mut self) {
-        self.slots.fill(0);
+        self.buckets.fill(Bucket::default());
     }
 
-    /// Makes room for as many identities, of `most` that there can ever be; a third of the slots stays free.
-    pub(super) fn make_room_for(&mut self, identities: usize, most: usize) {
-        if identities + identities / 2 <= self.slots.len() {
+    /// Makes room for as many identities, of `most` that there can ever be. `identity_of` tells them by sequence number.
+    pub(super) fn make_room_for(
+        &mut self,
+        identities: usize,
+        most: usize,
+        now: u32,
+        identity_of: impl Fn(u32) -> Identity,
+    ) {
+        let needed = |identities: usize| identities / FILL + 1;
+        if self.buckets.len() >= needed(identities.min(most)) {
             return;
         }
-        let grown = (self.slots.len() * GROWTH).max(FIRST_INDEX + FIRST_INDEX / 2);
-        // No larger than the window can ever need, but never so small that no slot stays free: a search ends at a free one.
-        let room = grown.min(most + most / 2).max(FIRST_INDEX + FIRST_INDEX / 2).max(identities + identities / 2);
-        let old = std::mem::replace(&mut self.slots, vec![0; room]);
-        old.into_iter().filter(|entry| *entry != 0).for_each(|entry| self.put(entry));
+        let grown = (self.buckets.len() * GROWTH).clamp(needed(identities.min(most)), needed(most));
+        let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); grown]);
+        self.swept = 0;
+        for place in old.iter().flat_map(|bucket| bucket.slots) {
+            if self.is_live(place, now) {
+                let sequence = now.wrapping_sub(self.age(place, now));
+                self.put(identity_of(sequence), sequence, now);
+            }
+        }
     }
 }

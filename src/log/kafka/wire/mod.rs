@@ -90,7 +90,8 @@ impl Wire {
         if let Some(leader) = self.known_leader(partition) {
             return Ok(leader);
         }
-        self.leader_now(partition).await
+        self.ask(Some(&partition.topic), false).await?;
+        self.answered_leader(partition)
     }
 
     /// Who leads a partition, and which topic that is, as the brokers say now.
@@ -98,7 +99,11 @@ impl Wire {
     /// # Errors
     /// As [`Wire::leader`].
     pub(super) async fn leader_now(&self, partition: &TopicPartition) -> Result<Leader, LogError> {
-        self.ask(Some(&partition.topic)).await?;
+        self.ask(Some(&partition.topic), true).await?;
+        self.answered_leader(partition)
+    }
+
+    fn answered_leader(&self, partition: &TopicPartition) -> Result<Leader, LogError> {
         let state = self.state();
         match state.cluster.leader(partition) {
             Some(leader) => Ok(leader),
@@ -117,7 +122,7 @@ impl Wire {
     /// # Errors
     /// No broker can be asked, or there is no controller now.
     pub(super) async fn controller(&self) -> Result<NodeId, LogError> {
-        self.ask(None).await?;
+        self.ask(None, false).await?;
         self.state().cluster.controller.ok_or_else(|| LogError::Unavailable {
             what: "the cluster".to_owned(),
             reason: "it has no controller now".to_owned(),
@@ -129,7 +134,7 @@ impl Wire {
     /// # Errors
     /// None of them can be asked.
     pub(super) async fn nodes(&self) -> Result<Vec<NodeId>, LogError> {
-        self.ask(None).await?;
+        self.ask(None, false).await?;
         Ok(self.state().cluster.nodes.keys().copied().collect())
     }
 
@@ -196,8 +201,9 @@ impl Wire {
         connection.call(&request(version), version, deadline).await
     }
 
-    /// Asks for metadata, about the topics that were asked for before and this one, unless someone else just has.
-    async fn ask(&self, topic: Option<&str>) -> Result<(), LogError> {
+    /// Asks for metadata, about the topics that were asked for before and this one, unless someone else has since this call
+    /// began, or, where it need not be new, just before.
+    async fn ask(&self, topic: Option<&str>, must_be_new: bool) -> Result<(), LogError> {
         let wanted_at = Instant::now();
         let _asking = self.asking.lock().await;
         let (topics, addresses, pause) = {
@@ -212,14 +218,15 @@ impl Wire {
                 }
                 state.topics.insert(topic.to_owned());
             }
-            // Someone else has just asked, or nothing has failed since the last answer, which is quite fresh.
+            let is_trusted = state.is_trusted();
             let is_answered = state.asked_at.is_some_and(|asked_at| {
-                asked_at > wanted_at || state.is_trusted() && wanted_at < asked_at + self.options.retry_backoff
+                asked_at > wanted_at || !must_be_new && is_trusted && wanted_at < asked_at + self.options.retry_backoff
             });
             if !is_new && is_answered {
                 return Ok(());
             }
-            let again_at = state.asked_at.filter(|_| !is_new).map(|at| at + self.options.retry_backoff);
+            // After a failure not at once again.
+            let again_at = state.asked_at.filter(|_| !is_new && !is_trusted).map(|at| at + self.options.retry_backoff);
             (state.topics.clone(), state.addresses(&self.options.brokers, &self.slots), again_at)
         };
         if let Some(again_at) = pause {
