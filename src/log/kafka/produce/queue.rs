@@ -6,6 +6,8 @@
 //! - After a failure nothing is sent until all that are under way are answered; then they are sent again from the first on,
 //!   and the next only when the first is stored. The same holds under a new identity: a broker that knows nothing of a
 //!   producer takes any sequence number from it.
+//! - While the first is in doubt it is sent alone: what was sent behind it may be stored and answered, and new batches would
+//!   push it out of the few that a broker remembers of a producer, so that no answer could settle it.
 //! - When a batch leaves that had a stamp and was not stored, those behind it need others: the epoch is raised, and sequence
 //!   numbers begin at 0. Old copies still on their way are then refused. A batch in doubt may be stamped anew only if it
 //!   stood behind one that surely was not stored: the broker cannot have passed that one. Else its caller hears that the
@@ -86,7 +88,8 @@ impl Queue {
 
     /// Whether something is to be sent now, once there is a connection and an identity.
     pub(super) fn wants_to_send(&self) -> bool {
-        let limit = if self.is_proven && self.identity != Some(Identity::Plain) { self.window } else { 1 };
+        let is_open = self.batches.front().is_some_and(|first| first.is_in_doubt);
+        let limit = if self.is_proven && !is_open && self.identity != Some(Identity::Plain) { self.window } else { 1 };
         !self.is_broken
             && self.flying < limit
             && self.batches.get(self.flying).is_some_and(|batch| batch.state == State::Waiting && !batch.is_told())
@@ -292,8 +295,6 @@ impl Queue {
             }
             _ => None,
         };
-        for batch in self.batches.iter_mut().filter(|batch| batch.stamp.is_some()) {
-            batch.unstamp();
-        }
+        self.batches.iter_mut().filter(|batch| batch.stamp.is_some()).for_each(Batch::unstamp);
     }
 }
