@@ -138,8 +138,8 @@ impl Engine {
             max_wait: config.counting.batch_timeout,
             min_bytes: config.kafka.fetch_min_bytes,
             max_partition_bytes: config.kafka.fetch_max_partition_bytes,
-            // Several answers make up what is held, so that the next one comes while this one is counted.
-            max_bytes: i32::try_from(config.kafka.fetch_max_bytes / 4)
+            // Two answers make up what is held, so that the next one comes while this one is counted.
+            max_bytes: i32::try_from(config.kafka.fetch_max_bytes / 2)
                 .unwrap_or(i32::MAX)
                 .max(config.kafka.fetch_max_partition_bytes),
         };

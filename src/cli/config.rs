@@ -9,9 +9,6 @@ use serde::Serialize;
 
 use crate::config::{self, Config, Environment, MASK, Source, Sources, State, table};
 
-/// Memory that a duplicate window takes per offset, bytes: the identity, its time, and their place in the map.
-const DEDUPE_BYTES_PER_OFFSET: u64 = 50;
-
 /// Looks at the configuration without running anything.
 #[derive(Args, Debug)]
 pub struct ConfigArgs {
@@ -40,6 +37,8 @@ pub struct DedupeWindow {
     pub partitions: u64,
     /// Offsets that the window reaches back, per partition.
     pub offsets: u64,
+    /// Memory that it takes at most, per partition.
+    pub bytes_each: u64,
 }
 
 /// Runs the command; the answer goes to `out`, the exit code comes back. `windows` tells the duplicate windows of what the
@@ -86,7 +85,7 @@ fn check(
     let total: u64 = windows.iter().map(DedupeWindow::bytes).sum();
     writeln!(out, "memory      {} for duplicate windows at most", mebibytes(total))?;
     for window in windows.iter().filter(|window| window.bytes() > 0) {
-        let DedupeWindow { topic, partitions, offsets } = window;
+        let DedupeWindow { topic, partitions, offsets, .. } = window;
         let bytes = mebibytes(window.bytes());
         writeln!(out, "            {bytes} {topic}: {partitions} partitions of {offsets} offsets")?;
     }
@@ -95,7 +94,7 @@ fn check(
 
 impl DedupeWindow {
     fn bytes(&self) -> u64 {
-        self.partitions.saturating_mul(self.offsets).saturating_mul(DEDUPE_BYTES_PER_OFFSET)
+        self.partitions.saturating_mul(self.bytes_each)
     }
 }
 
@@ -159,8 +158,9 @@ mod tests {
 
     fn printed(command: ConfigCommand, pairs: &[(&str, &str)]) -> anyhow::Result<String> {
         let environment = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let windows =
-            |_: &Config| Ok(vec![DedupeWindow { topic: "video.views".into(), partitions: 8, offsets: 1 << 20 }]);
+        let window =
+            DedupeWindow { topic: "video.views".into(), partitions: 8, offsets: 1 << 20, bytes_each: 50 << 20 };
+        let windows = |_: &Config| Ok(vec![window]);
         let mut out = Vec::new();
         run(&ConfigArgs { command }, &environment, None, windows, true, &mut out)?;
         Ok(String::from_utf8(out)?)

@@ -114,6 +114,7 @@ fn windows(config: &Config) -> anyhow::Result<Vec<config::DedupeWindow>> {
         topic: topic.name.to_string(),
         partitions: u64::from(topic.partitions.unsigned_abs()),
         offsets: topic.dedupe.offsets.unsigned_abs(),
+        bytes_each: crate::core::dedupe::Window::bytes(&topic.dedupe),
     };
     Ok(catalog.topics.iter().map(window).collect())
 }

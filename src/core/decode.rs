@@ -38,8 +38,6 @@ pub(super) struct Entry {
     pub(super) what: What,
     /// Its changes end here among those of the block, and begin where the entry's before it end.
     pub(super) changes_end: u32,
-    /// Likewise what it sends.
-    pub(super) outgoing_end: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +57,7 @@ pub(super) enum What {
 pub struct Decoded {
     pub(super) entries: Vec<Entry>,
     pub(super) effects: Effects,
+    /// What entries send, each with its entry's offset.
     pub(super) outgoing: Vec<Outgoing>,
     /// Time of the youngest record, milliseconds since 1970.
     pub(super) newest_ms: i64,
@@ -72,9 +71,7 @@ const MAX_KEPT_BYTES: usize = 16 * 1024 * 1024;
 impl Decoded {
     /// Forgets the records. Memory that one unusual block needed is given back.
     pub fn clear(&mut self) {
-        let kept = self.entries.capacity() * size_of::<Entry>()
-            + self.effects.changes.capacity() * size_of::<super::rules::KeyChange>()
-            + self.effects.keys.text.capacity();
+        let kept = self.entries.capacity() * size_of::<Entry>() + self.effects.kept_bytes();
         if kept > MAX_KEPT_BYTES {
             *self = Self::default();
             return;
@@ -132,7 +129,6 @@ impl Decoder {
             has_identity: false,
             what: if is_counted { What::Tombstone } else { What::Remembered },
             changes_end: 0,
-            outgoing_end: 0,
         };
         if is_counted {
             *newest_ms = (*newest_ms).max(record.timestamp_ms);
@@ -156,7 +152,6 @@ impl Decoder {
             }
         }
         entry.changes_end = effects.changes.len() as u32;
-        entry.outgoing_end = outgoing.len() as u32;
         entries.push(entry);
     }
 
@@ -175,7 +170,7 @@ impl Decoder {
         if !effects.forwards.is_empty() {
             let hops = forward::hops(record);
             if hops >= forward::MAX_HOPS {
-                effects.changes.truncate(changes);
+                effects.truncate(changes);
                 outgoing.push(dead_letter(record, Reason::HopLimit { hops }));
                 return What::DeadLetter;
             }

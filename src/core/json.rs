@@ -67,7 +67,11 @@ impl<'a> Scanner<'a> {
     /// Takes white space.
     #[inline]
     pub fn space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.peek() {
+        // Nearly always there is none, and what comes next is greater than all of it.
+        while let Some(byte @ ..=b' ') = self.peek() {
+            if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
+                return;
+            }
             self.at += 1;
         }
     }

@@ -59,16 +59,20 @@ pub enum Change {
     },
 }
 
-/// A change and its key.
+/// A key that changes. There is one for each effect of each event, and they are written by one core and read by another: so
+/// what most of them do, adding one, takes no more than this.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyChange {
     /// The key.
     pub key: KeyIndex,
+    /// Where its change lies, or [`ADDS_ONE`].
+    detail: u32,
     /// Number of the effect within the event type.
     pub effect: u16,
-    /// What it does.
-    pub change: Change,
 }
+
+/// In place of a change that lies elsewhere.
+const ADDS_ONE: u32 = u32::MAX;
 
 /// A forward that an event asks for.
 #[derive(Debug)]
@@ -86,6 +90,8 @@ pub struct Effects {
     pub keys: Keys,
     /// The changes, in the order of the events and their rules.
     pub changes: Vec<KeyChange>,
+    /// What those of them do that do not just add one.
+    details: Vec<Change>,
     /// The forwards of the last event.
     pub forwards: Vec<Forwarded>,
     /// The name at hand.
@@ -97,7 +103,31 @@ impl Effects {
     pub fn clear(&mut self) {
         self.keys.clear();
         self.changes.clear();
+        self.details.clear();
         self.forwards.clear();
+    }
+
+    /// What a change does.
+    pub fn change_of(&self, change: &KeyChange) -> Change {
+        self.details.get(change.detail as usize).copied().unwrap_or(Change::Count(1))
+    }
+
+    /// Whether there may be changes of keys that are not counted.
+    pub fn has_others(&self) -> bool {
+        !self.details.is_empty()
+    }
+
+    /// Memory that it keeps, bytes.
+    pub fn kept_bytes(&self) -> usize {
+        self.changes.capacity() * size_of::<KeyChange>()
+            + self.details.capacity() * size_of::<Change>()
+            + self.keys.text.capacity()
+    }
+
+    /// Takes changes back: those from this one on.
+    pub fn truncate(&mut self, changes: usize) {
+        let taken = self.changes.drain(changes..).filter(|change| change.detail != ADDS_ONE).count();
+        self.details.truncate(self.details.len() - taken);
     }
 
     /// Evaluates all rules of an event and appends what they do.
@@ -109,7 +139,7 @@ impl Effects {
         let changes = self.changes.len();
         let evaluated = self.all_rules(topic, event);
         if evaluated.is_err() {
-            self.changes.truncate(changes);
+            self.truncate(changes);
             self.forwards.clear();
         }
         evaluated
@@ -216,7 +246,13 @@ impl Effects {
     /// Appends a change of the key that has the name at hand.
     fn change(&mut self, rule: &Rule, kind: Kind, change: Change) {
         let key = self.keys.intern(kind, &self.name);
-        self.changes.push(KeyChange { key, effect: rule.effect, change });
+        let detail = if let Change::Count(1) = change {
+            ADDS_ONE
+        } else {
+            self.details.push(change);
+            (self.details.len() - 1) as u32
+        };
+        self.changes.push(KeyChange { key, detail, effect: rule.effect });
     }
 
     /// Renders the name at hand; `false` where the rule is skipped.

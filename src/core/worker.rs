@@ -7,6 +7,7 @@ use super::{
     decode::{Decoded, Decoder, Entry, What},
     dedupe::{IdentitySecret, Window},
     keys::KeyIndex,
+    rules::Change,
 };
 use crate::{
     catalog::plan::Topic,
@@ -31,6 +32,9 @@ pub struct Worker {
 /// The deltas of the batch at hand, by the block's key.
 #[derive(Default)]
 struct Gathered {
+    /// Of keys that are counted: a small piece of memory for what is nearly all of the work.
+    sums: Vec<Option<i64>>,
+    /// Of the others.
     deltas: Vec<Option<Delta>>,
     /// Those that are there.
     touched: Vec<KeyIndex>,
@@ -79,22 +83,22 @@ impl Worker {
     pub fn count(&mut self, decoded: &mut Decoded, next_offset: i64) -> Vec<Batch> {
         let mut batches = Vec::new();
         let mut batch = Batch::default();
-        let mut outgoing = std::mem::take(&mut decoded.outgoing).into_iter();
-        let (mut changes_begin, mut outgoing_begin) = (0, 0);
-        self.gathered.begin(decoded.effects.keys.len());
+        let mut outgoing = std::mem::take(&mut decoded.outgoing).into_iter().peekable();
+        let mut changes_begin = 0;
+        self.gathered.begin(decoded.effects.keys.len(), decoded.effects.has_others());
         for run in decoded.entries.chunks(PREFETCHED) {
             self.window.prefetch(run.iter().filter(|entry| entry.has_identity).map(|entry| entry.identity));
             for entry in run {
                 let changes = changes_begin..entry.changes_end as usize;
-                let sends = entry.outgoing_end as usize - outgoing_begin;
-                (changes_begin, outgoing_begin) = (entry.changes_end as usize, entry.outgoing_end as usize);
+                changes_begin = entry.changes_end as usize;
                 let duplicate = entry.has_identity && self.window.insert(entry.offset, entry.time_ms, entry.identity);
                 if entry.what == What::Remembered {
                     continue;
                 }
-                if sends > 0 {
-                    let sent = outgoing.by_ref().take(sends);
-                    if duplicate { sent.for_each(drop) } else { batch.outgoing.extend(sent) }
+                while let Some(sent) = outgoing.next_if(|sent| sent.offset == entry.offset) {
+                    if !duplicate {
+                        batch.outgoing.push(sent);
+                    }
                 }
                 batch.next_offset = entry.offset + 1;
                 self.tally(entry, duplicate, &mut batch);
@@ -133,24 +137,39 @@ impl Worker {
     }
 
     fn gather(&mut self, entry: &Entry, changes: std::ops::Range<usize>, decoded: &Decoded, batch: &mut Batch) {
-        for change in &decoded.effects.changes[changes] {
+        let effects = &decoded.effects;
+        let Gathered { sums, deltas, touched } = &mut self.gathered;
+        for key_change in &effects.changes[changes] {
+            let change = effects.change_of(key_change);
+            let at = key_change.key as usize;
+            if let Change::Count(amount) = change {
+                let sum = &mut sums[at];
+                let Some(before) = *sum else {
+                    *sum = Some(amount);
+                    touched.push(key_change.key);
+                    continue;
+                };
+                match before.checked_add(amount) {
+                    Some(after) => *sum = Some(after),
+                    None => batch.overflow = Some(effects.keys.key(key_change.key).name),
+                }
+                continue;
+            }
             let origin = Origin {
                 topic: self.decoder.topic().hash,
                 partition: self.partition.partition,
                 offset: entry.offset,
-                effect: change.effect,
+                effect: key_change.effect,
             };
-            let keys = &decoded.effects.keys;
-            let delta = &mut self.gathered.deltas[change.key as usize];
-            match delta {
+            match &mut deltas[at] {
                 Some(delta) => {
-                    if let Err(Overflow) = apply(delta, &change.change, keys, entry.time_ms, origin) {
-                        batch.overflow = Some(keys.key(change.key).name);
+                    if let Err(Overflow) = apply(delta, &change, &effects.keys, entry.time_ms, origin) {
+                        batch.overflow = Some(effects.keys.key(key_change.key).name);
                     }
                 }
-                None => {
-                    *delta = Some(change.change.delta(keys, entry.time_ms, origin));
-                    self.gathered.touched.push(change.key);
+                delta @ None => {
+                    *delta = Some(change.delta(&effects.keys, entry.time_ms, origin));
+                    touched.push(key_change.key);
                 }
             }
         }
@@ -158,16 +177,21 @@ impl Worker {
 }
 
 impl Gathered {
-    fn begin(&mut self, keys: usize) {
+    /// Makes room for the keys of a block. `has_others` says that not all of them are counted.
+    fn begin(&mut self, keys: usize, has_others: bool) {
         self.touched.clear();
+        self.sums.clear();
+        self.sums.resize(keys, None);
         self.deltas.clear();
-        self.deltas.resize_with(keys, || None);
+        self.deltas.resize_with(if has_others { keys } else { 0 }, || None);
     }
 
     fn drain(&mut self, decoded: &Decoded, batch: &mut Batch) {
         batch.deltas.reserve_exact(self.touched.len());
         for key in self.touched.drain(..) {
-            if let Some(delta) = self.deltas[key as usize].take() {
+            let sum = self.sums[key as usize].take().map(Delta::Count);
+            let delta = sum.or_else(|| self.deltas.get_mut(key as usize)?.take());
+            if let Some(delta) = delta {
                 batch.deltas.push((decoded.effects.keys.key(key), delta));
             }
         }
