@@ -1,15 +1,21 @@
-//! A partition's task: one tenure after the other, each from reading the checkpoint to a conflict or the end.
+//! A partition's task: it waits for the lease ([`warm`]), then has one tenure after the other, each from reading the checkpoint
+//! to a conflict or the end.
+
+mod warm;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::warm::Warmed;
 use super::{
     counting::Counting,
     decoding::{Ahead, DecodedBlock},
     fetcher::Subscription,
+    handover::Handover,
     measure, sameness,
+    takeover::Start,
     tenure::{Tenure, Verdict},
 };
 use crate::{
@@ -60,17 +66,48 @@ pub(super) struct PartitionTask {
     pub counting: Arc<Counting>,
     pub topic: Arc<Topic>,
     pub partition: TopicPartition,
+    pub handover: Arc<Handover>,
 }
 
 impl PartitionTask {
-    /// Counts the partition until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Counts the partition once its lease is granted, until it is stopped, and says which partition that was. What was counted
+    /// is flushed then: another member goes on behind it. When all is halted, the last flush does that for all partitions.
+    pub async fn run(self, halt: CancellationToken) -> TopicPartition {
+        let warmed = tokio::select! {
+            warmed = self.warm() => warmed,
+            () = self.handover.stop.cancelled() => return self.partition,
+        };
+        self.count_on(warmed).await;
+        tokio::select! {
+            () = self.let_go() => {}
+            () = halt.cancelled() => {}
+        }
+        self.partition
+    }
+
+    async fn let_go(&self) {
+        for tenure in self.counting.tenures.alive() {
+            if tenure.partition == self.partition {
+                self.counting.generations.flushed(&tenure).await;
+                tenure.let_go();
+                if let Some(last) = tenure.stored() {
+                    tracing::info!(topic = %self.partition.topic, partition = self.partition.partition, offset = last.offset,
+                        "let go: counted from offset {} to {}", tenure.begin, last.offset);
+                }
+            }
+        }
+        self.counting.stopped.remove(&self.partition);
+        measure::lag(&self.partition, 0, 0.0);
+    }
+
+    async fn count_on(&self, mut warmed: Option<Warmed>) {
+        let stop = &self.handover.stop;
         let mut again = Backoff::store();
         let mut stuck = Backoff::person();
         loop {
             let began = Instant::now();
             let end = tokio::select! {
-                end = self.tenure(&stop) => end,
+                end = self.tenure(stop, warmed.take()) => end,
                 () = stop.cancelled() => End::Stopped,
             };
             if began.elapsed() >= SETTLED_AFTER {
@@ -97,23 +134,33 @@ impl PartitionTask {
         }
     }
 
-    async fn tenure(&self, stop: &CancellationToken) -> End {
+    /// What turns the partition's blocks into batches, from an offset on.
+    fn worker(&self, count_from: i64) -> Worker {
+        let (topic, secret) = (Arc::clone(&self.topic), Arc::clone(&self.counting.secret));
+        Worker::new(topic, self.partition.clone(), secret, count_from, self.counting.options.batch_events)
+    }
+
+    async fn tenure(&self, stop: &CancellationToken, warmed: Option<Warmed>) -> End {
         let start = match super::takeover::take_over(&self.counting, &self.topic, &self.partition).await {
             Ok(start) => start,
             Err(end) => return end,
         };
         let tenure = Arc::clone(&start.tenure);
-        let mut worker = Worker::new(
-            Arc::clone(&self.topic),
-            self.partition.clone(),
-            Arc::clone(&self.counting.secret),
-            start.count_from,
-            self.counting.options.batch_events,
-        );
+        let is_warm = warmed.is_some();
+        let (mut worker, fetch_from) = warmed
+            .and_then(|warmed| warmed.begin(&start))
+            .unwrap_or_else(|| (self.worker(start.count_from), start.fetch_from));
         self.counting.stopped.remove_if(&self.partition, |_, stop| !stop.until_flush);
-        let mut blocks = self.counting.fetcher.subscribe(self.partition.clone(), start.fetch_from);
+        let mut blocks = self.counting.fetcher.subscribe(self.partition.clone(), fetch_from);
         let mut ahead = VecDeque::new();
+        let mut granted_at = self.handover.granted_at();
+        let mut read_to = fetch_from;
         loop {
+            if read_to >= start.count_from
+                && let Some(granted_at) = granted_at.take()
+            {
+                self.took_over(&start, granted_at, is_warm);
+            }
             let block = tokio::select! {
                 block = self.next_block(&worker, &mut blocks, &mut ahead) => block,
                 verdict = tenure.ended() => return ended(verdict),
@@ -130,11 +177,19 @@ impl PartitionTask {
             if let Err(why) = same {
                 return self.close(&tenure, End::Again(why)).await;
             }
-            // A stop lets the block be finished: what was merged by then is in the last flush.
+            read_to = block.next_offset;
             if let Err(end) = self.count(&tenure, &mut worker, block, stop).await {
                 return end;
             }
         }
+    }
+
+    /// Tells how long the partition paused on this side: from its lease to having read the duplicate window.
+    fn took_over(&self, start: &Start, granted_at: Instant, is_warm: bool) {
+        let took = granted_at.elapsed();
+        measure::took_over(&self.partition.topic, took);
+        tracing::info!(topic = %self.partition.topic, partition = self.partition.partition, offset = start.count_from,
+            took_ms = took.as_millis() as u64, is_warm, "taken over: counts from offset {} on", start.count_from);
     }
 
     /// The next block, decoded; those behind it that are there already are begun.
