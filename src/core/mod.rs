@@ -3,6 +3,7 @@
 //! [`decode`] goes through a block: [`json`] and [`members`] find what matters in a record, [`event`] makes it an event,
 //! [`rules`] turn that into effects on [`keys`]. [`worker`] takes decoded blocks of one partition in order: [`dedupe`] says what
 //! was there before, and a [`batch`] gathers the rest. [`dead_letter`] and [`forward`] build what goes back to the log.
+//! Beside that, [`roster`] says what a heartbeat means to a group.
 
 pub mod backoff;
 pub mod batch;
@@ -18,6 +19,7 @@ pub mod members;
 pub mod partitioner;
 pub mod reason;
 pub mod render;
+pub mod roster;
 pub mod rules;
 pub mod scalar;
 pub mod time;
