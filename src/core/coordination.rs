@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{assignment, card};
+use super::card;
 use crate::model::{Lease, LeaseStep, MemberId, Roster, TopicPartition};
 
 /// What a member does with a partition at the moment.
@@ -129,6 +129,8 @@ impl Orders {
         }
     }
 }
+
+mod assignment;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,8 @@
 //! [`rules`] turn that into effects on [`keys`]. [`worker`] takes decoded blocks of one partition in order: [`dedupe`] says what
 //! was there before, and a [`batch`] gathers the rest. [`dead_letter`] and [`forward`] build what goes back to the log.
 //!
-//! Who counts what: [`card`] is what members say of themselves, [`coordination`] what a member does to come to its share.
+//! Who counts what: [`roster`] says what a heartbeat means to a group, [`card`] is what members say of themselves,
+//! [`coordination`] what a member does to come to its share.
 
 pub mod backoff;
 pub mod batch;
@@ -22,6 +23,7 @@ pub mod members;
 pub mod partitioner;
 pub mod reason;
 pub mod render;
+pub mod roster;
 pub mod rules;
 pub mod scalar;
 pub mod time;

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::TopicPartition;
 
 /// A member's name: made anew by each process that starts, never used again.
+/// 1 to 64 characters of `A-Za-z0-9._-` (`core::roster::is_member_id`).
 pub type MemberId = Arc<str>;
 
 /// Who holds a partition.

@@ -14,7 +14,10 @@ use streamgauge::{
     catalog::{self, CatalogChoice, Source, plan::Catalog},
     core::dedupe::{IdentitySecret, SECRET_BYTES},
     log::{FetchLimits, Log, OutRecord},
-    model::{Answer, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition},
+    model::{
+        Answer, Beat, Beaten, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
+        TopicPartition,
+    },
     runtime::{
         COUNTING_PART, LOG_PART, OffsetReset, STORE_PART,
         counting::{Counting, CountingError, CountingOptions},
@@ -55,7 +58,7 @@ pub struct FaultyStore {
     pub lost_replies: AtomicUsize,
     /// So many of the next flushes fail before anything is applied.
     pub failures: AtomicUsize,
-    /// Nothing can be written until it is up again.
+    /// Nothing can be written, and no heartbeat is heard, until it is up again.
     pub is_down: AtomicBool,
     /// Calls that wrote, or tried to.
     pub flushes: AtomicUsize,
@@ -91,6 +94,17 @@ impl Store for FaultyStore {
         }
         let outcomes = self.inner.apply(shard, sections).await?;
         if take(&self.lost_replies) { Err(unavailable("no answer in time")) } else { Ok(outcomes) }
+    }
+
+    async fn beat(
+        &self,
+        beat: &Beat,
+        partitions: &[TopicPartition],
+    ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
+        if self.is_down.load(Ordering::SeqCst) {
+            return Err(unavailable("connection refused"));
+        }
+        self.inner.beat(beat, partitions).await
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {

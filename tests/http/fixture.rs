@@ -21,8 +21,8 @@ use streamgauge::{
     http::{AppState, Parts},
     log::OutRecord,
     model::{
-        Answer, Fingerprint, Outcome, Query, RecentItem, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
-        TopItem, TopicPartition,
+        Answer, Beat, Beaten, Fingerprint, Outcome, Query, RecentItem, ScanPage, Section, ShardId, StoredPosition,
+        Swap, SwapOutcome, TopItem, TopicPartition,
     },
     runtime::{
         health::Health,
@@ -171,11 +171,7 @@ impl Sender for MemorySender {
     }
 
     async fn send_all(&self, topic: &str, records: Vec<OutRecord>) -> Vec<Result<(i32, i64), SendError>> {
-        let mut answers = Vec::new();
-        for record in records {
-            answers.push(self.send(topic, record).await);
-        }
-        answers
+        futures::future::join_all(records.into_iter().map(|record| self.send(topic, record))).await
     }
 }
 
@@ -273,6 +269,10 @@ impl Store for MemoryResults {
     }
 
     async fn apply(&self, _: ShardId, _: &[Section]) -> Result<Vec<Outcome>, StoreError> {
+        unreachable!("the API reads results only")
+    }
+
+    async fn beat(&self, _: &Beat, _: &[TopicPartition]) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
         unreachable!("the API reads results only")
     }
 
