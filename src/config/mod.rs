@@ -27,7 +27,7 @@ pub use setting::{Area, Kind, Setting, State};
 pub use sources::{CONFIG_FILE, Given, Source, Sources};
 pub use types::{
     Config, CountingConfig, HttpConfig, KafkaConfig, KafkaSasl, KafkaTls, KafkaToken, LogChoice, LogFormat,
-    OffsetReset, PasswordMechanism, RedisConfig, RunningConfig, StoreChoice,
+    OffsetReset, PasswordMechanism, RedisConfig, Roles, RunningConfig, StoreChoice,
 };
 
 /// A configuration that can run, and what was odd about it.

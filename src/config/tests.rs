@@ -130,12 +130,12 @@ fn every_problem_is_told_at_once() {
 
 #[test]
 fn what_comes_later_is_refused_by_name_and_its_only_value_taken() {
-    for name in ["DATABASE_URL", "API_KEYS", "SESSION_TIMEOUT_MS", "MAX_RETRIES"] {
+    for name in ["DATABASE_URL", "API_KEYS", "MAX_RETRIES"] {
         let error = refused(&[(name, "hunter2")]);
         assert!(error.contains(name) && error.contains("not done by this version"), "{error}");
     }
     assert!(refused(&[("STORE_SHARDS", "4")]).contains("or write 1"));
-    loaded(&[("STORE_SHARDS", "1"), ("ROLES", "count, publish,deliver,console"), ("KAFKA_TLS_ENABLED", "false")]);
+    loaded(&[("STORE_SHARDS", "1"), ("KAFKA_TLS_ENABLED", "false")]);
     assert_eq!(loaded(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4317")]).warnings.len(), 1);
 }
 

@@ -14,13 +14,18 @@ use super::{
     setting::{Setting, State},
     table::{self as t},
     types::{
-        Config, CountingConfig, HttpConfig, KafkaConfig, LogChoice, LogFormat, OffsetReset, RedisConfig, RunningConfig,
+        Config, CountingConfig, HttpConfig, KafkaConfig, LogChoice, LogFormat, OffsetReset, RedisConfig, Roles, RunningConfig,
         StoreChoice, collide,
     },
 };
 
 /// The catalogue that runs where nothing else is asked for.
 const DEFAULT_CATALOG: &str = "video";
+
+/// What a process can do.
+const ROLES: [&str; 4] = ["publish", "count", "deliver", "console"];
+/// How often a member says that it lives, where nothing else is asked for.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Reads everything; what is wrong stands in `reader.problems` afterwards, what is odd in `warnings`.
 pub fn validate(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> Config {
@@ -34,6 +39,7 @@ pub fn validate(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> Config {
         counting: counting(reader),
         http: http(reader),
         running: running(reader),
+        roles: roles(reader),
     };
     relations(reader, &config);
     config
@@ -194,7 +200,13 @@ fn counting(reader: &mut Reader<'_>) -> CountingConfig {
             None
         }
     };
+    let session_timeout = millis(reader, &t::SESSION_TIMEOUT_MS);
     CountingConfig {
+        session_timeout,
+        heartbeat_interval: match reader.is_given(&t::HEARTBEAT_INTERVAL_MS) {
+            true => millis(reader, &t::HEARTBEAT_INTERVAL_MS),
+            false => HEARTBEAT_INTERVAL.min(session_timeout / 3),
+        },
         catalogs,
         catalog_path,
         topics: reader.list(&t::TOPICS),
@@ -204,6 +216,18 @@ fn counting(reader: &mut Reader<'_>) -> CountingConfig {
         flush_interval: millis(reader, &t::FLUSH_INTERVAL_MS),
         topics_auto_apply: reader.flag(&t::TOPICS_AUTO_APPLY).unwrap_or(true),
     }
+}
+
+fn roles(reader: &mut Reader<'_>) -> Roles {
+    let named = reader.list(&t::ROLES).unwrap_or_default();
+    if let Some(unknown) = named.iter().find(|name| !ROLES.contains(&name.to_ascii_lowercase().as_str())) {
+        reader.refuse(&t::ROLES, format!("{unknown:?} is no role; there are {}", ROLES.join(", ")));
+    }
+    if named.is_empty() {
+        reader.refuse(&t::ROLES, format!("names no role; leave it out, or take some of {}", ROLES.join(", ")));
+    }
+    let has = |role: &str| named.iter().any(|name| name.eq_ignore_ascii_case(role));
+    Roles { publish: has("publish"), count: has("count") }
 }
 
 fn http(reader: &mut Reader<'_>) -> HttpConfig {
@@ -257,6 +281,10 @@ fn relations(reader: &mut Reader<'_>, config: &Config) {
     }
     if config.counting.flush_interval >= config.running.shutdown_timeout {
         reader.refuse(&t::FLUSH_INTERVAL_MS, "must be below SHUTDOWN_TIMEOUT");
+    }
+    if config.counting.heartbeat_interval >= config.counting.session_timeout {
+        let message = "must be below SESSION_TIMEOUT_MS, better a third of it, or members would be taken for dead";
+        reader.refuse(&t::HEARTBEAT_INTERVAL_MS, message);
     }
     if let (Some(topics), Some(partitions)) = (&config.counting.topics, &config.counting.partitions)
         && let Some(topic) = partitions.keys().find(|topic| !topics.contains(topic))

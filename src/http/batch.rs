@@ -121,6 +121,7 @@ pub(super) struct BatchResult<'a> {
     (status = 200, description = "The broker has every event", body = BatchPublished),
     (status = 207, description = "Some events are not published", body = BatchPublished),
     (status = 400, description = "The batch is wrong", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "This process does not publish (ROLES)", body = Problem, content_type = "application/problem+json"),
     (status = 413, description = "Too large", body = Problem, content_type = "application/problem+json"),
     (status = 415, description = "Neither JSON nor NDJSON", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "The broker has none of the events; try again after Retry-After", body = Problem, content_type = "application/problem+json"),
@@ -131,8 +132,9 @@ pub(super) async fn publish_batch(
     headers: HeaderMap,
     payload: Payload,
 ) -> Result<Response, Problem> {
+    let publisher = state.publisher()?;
     refuse_idempotency_key(&headers)?;
-    let mut reading = Reading { state: &state, batch: state.parts().publisher.batch(), refused: Vec::new(), events: 0 };
+    let mut reading = Reading { state: &state, batch: publisher.batch(), refused: Vec::new(), events: 0 };
     reading.read(&payload, params.topic.as_deref())?;
     let Reading { batch, refused, .. } = reading;
     // Its events are copied into records by now, which wait for the broker within the producer's cap.

@@ -18,6 +18,8 @@ mod topics;
 
 use std::{sync::Arc, time::Duration};
 
+use axum::http::StatusCode;
+
 use crate::{
     catalog::plan::Catalog,
     runtime::{health::Health, publish::Publisher, reads::Reads},
@@ -56,8 +58,8 @@ pub struct AppState(Arc<Shared>);
 
 /// The parts of an [`AppState`].
 pub struct Parts {
-    /// Publishes events.
-    pub publisher: Publisher,
+    /// Publishes events; absent where this process does not (`ROLES`).
+    pub publisher: Option<Publisher>,
     /// Reads results.
     pub reads: Arc<Reads>,
     /// What is configured.
@@ -86,5 +88,12 @@ impl AppState {
 
     fn parts(&self) -> &Parts {
         &self.0.parts
+    }
+
+    fn publisher(&self) -> Result<&Publisher, Problem> {
+        self.parts().publisher.as_ref().ok_or_else(|| {
+            let detail = "this process does not publish (ROLES): send events to one that does";
+            Problem::named(StatusCode::FORBIDDEN, "role-is-off", detail)
+        })
     }
 }

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    STORE_PART,
+    COUNTING_PART, LOG_PART, STORE_PART,
     coordinator::Coordinator,
     decoding::Decoding,
     fetcher::Fetcher,
@@ -134,7 +134,7 @@ impl Counting {
         machinery.spawn(flusher.run(flushing.clone(), abandon.clone()));
         machinery.spawn(Arc::clone(&self).report(flushing.clone()));
         let (counts, counted) = watch::channel(PartitionCounts::new());
-        let topics = AbortOnDropHandle::new(tokio::spawn(topics::watch(Arc::clone(&self), chosen.clone(), counts)));
+        let topics = AbortOnDropHandle::new(tokio::spawn(topics::watch(Arc::clone(&self), chosen.clone(), counts, COUNTING_PART)));
 
         // A defect in one task must not leave its partition silently uncounted: it ends the process, loudly.
         let mut outcome = Coordinator::new(&self, &chosen, counted).run(&stop.child_token()).await;
@@ -152,13 +152,35 @@ impl Counting {
         outcome
     }
 
-    /// Keeps the topics there that are published to, where this process does not count.
-    pub async fn only_keep_topics(self: Arc<Self>, catalog: Arc<Catalog>, stop: CancellationToken) {
+    /// Where this process does not count (`ROLES`): keeps the topics there that are published to, and asks the store how it is.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn stand_aside(
+        self: Arc<Self>,
+        catalog: Arc<Catalog>,
+        stop: CancellationToken,
+    ) -> Result<(), CountingError> {
         let (counts, _counted) = watch::channel(PartitionCounts::new());
+        let watching = topics::watch(Arc::clone(&self), catalog.topics.clone(), counts, LOG_PART);
+        let asked: Vec<TopicPartition> =
+            catalog.topics.first().map(|topic| TopicPartition::new(Arc::clone(&topic.name), 0)).into_iter().collect();
+        let asking = async {
+            loop {
+                let (level, reason) = match self.store.positions(&asked).await {
+                    Ok(_) => (Level::Ok, String::new()),
+                    Err(error) => (Level::Down, error.to_string()),
+                };
+                self.health.set(STORE_PART, level, reason, std::time::Instant::now());
+                tokio::time::sleep(self.options.heartbeat_interval).await;
+            }
+        };
         tokio::select! {
-            () = topics::watch(Arc::clone(&self), catalog.topics.clone(), counts) => {}
+            () = watching => {}
+            () = asking => {}
             () = stop.cancelled() => {}
         }
+        Ok(())
     }
 
     fn is_chosen(&self, topic: &str) -> bool {

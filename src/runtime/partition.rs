@@ -281,6 +281,10 @@ impl PartitionTask {
     async fn lost(&self, tenure: &Arc<Tenure>, error: LogError) -> End {
         let end = match error {
             LogError::OffsetOutOfRange { .. } => End::Again(error.to_string()),
+            error @ LogError::Unknown { .. } => {
+                self.counting.topics_stale.notify_one();
+                End::stuck(error)
+            }
             error => End::stuck(error),
         };
         self.close(tenure, end).await

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{COUNTING_PART, LOG_PART, counting::Counting, health::Level, measure};
+use super::{LOG_PART, counting::Counting, health::Level, measure};
 use crate::{
     catalog::plan::{Topic, dead_letter_topic},
     core::backoff::Backoff,
@@ -23,8 +23,14 @@ const MIN_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How many partitions the topics have, by name; a topic that is not there yet is not in it.
 pub(super) type PartitionCounts = BTreeMap<String, i32>;
 
-/// Tells how many partitions the topics have: as soon as they are there, and when they have grown. Never ends.
-pub(super) async fn watch(counting: Arc<Counting>, topics: Vec<Arc<Topic>>, counts: watch::Sender<PartitionCounts>) {
+/// Tells how many partitions the topics have: as soon as they are there, and when they have grown. `part` of health waits for
+/// the first. Never ends.
+pub(super) async fn watch(
+    counting: Arc<Counting>,
+    topics: Vec<Arc<Topic>>,
+    counts: watch::Sender<PartitionCounts>,
+    part: &'static str,
+) {
     let mut missing = topics.clone();
     let mut backoff = Backoff::log();
     let mut is_new = true;
@@ -34,14 +40,14 @@ pub(super) async fn watch(counting: Arc<Counting>, topics: Vec<Arc<Topic>>, coun
         missing.retain(|topic| !counts.borrow().contains_key(&*topic.name));
         if missing.is_empty() {
             if std::mem::take(&mut is_new) {
-                counting.health.set(COUNTING_PART, Level::Ok, "", std::time::Instant::now());
+                counting.health.set(part, Level::Ok, "", std::time::Instant::now());
             }
             tokio::time::sleep(MIN_LOOK_INTERVAL).await;
             let _ = tokio::time::timeout(LOOK_INTERVAL, counting.topics_stale.notified()).await;
         } else {
             let names: Vec<&str> = missing.iter().map(|topic| &*topic.name).collect();
             let why = format!("waiting for topics: {}", names.join(", "));
-            counting.health.set(COUNTING_PART, Level::Degraded, why, std::time::Instant::now());
+            counting.health.set(part, Level::Degraded, why, std::time::Instant::now());
             tokio::time::sleep(backoff.next()).await;
         }
     }
@@ -53,7 +59,7 @@ fn grow(known: &mut PartitionCounts, topics: &[Arc<Topic>], found: &HashMap<Stri
     for topic in topics {
         let Some(count) = found.get(&*topic.name) else { continue };
         match known.get_mut(&*topic.name) {
-            Some(before) if before >= count => {}
+            Some(before) if *before >= *count => {}
             Some(before) => {
                 tracing::info!(topic = %topic.name, partitions = count, "the topic has {count} partitions now, {before} before");
                 *before = *count;

@@ -23,6 +23,7 @@ use streamgauge::{
         counting::{Counting, CountingError, CountingOptions},
         fetcher::Fetcher,
         health::Health,
+        membership::Membership,
         outbox::Outbox,
         producer::{Producer, ProducerOptions},
         routing::Routing,
@@ -30,7 +31,10 @@ use streamgauge::{
     },
     store::{Store, StoreError},
 };
-use tokio::task::JoinHandle;
+use tokio::{
+    sync::{Mutex, Notify},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
@@ -156,6 +160,8 @@ impl World {
                 topics: Vec::new(),
                 partitions: BTreeMap::new(),
                 create_topics: true,
+                session_timeout: Duration::from_millis(600),
+                heartbeat_interval: Duration::from_millis(50),
             },
         }
     }
@@ -197,6 +203,18 @@ impl World {
 
     /// Starts a member.
     pub fn member(&self) -> Member {
+        self.member_with(self.options.clone())
+    }
+
+    /// Starts a member that knows of no other one, as if it were cut off: it counts every partition.
+    pub fn loner(&self) -> Member {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        self.member_with(CountingOptions { group: format!("alone-{number}"), ..self.options.clone() })
+    }
+
+    /// Starts a member with options of its own.
+    pub fn member_with(&self, options: CountingOptions) -> Member {
         let log: Arc<dyn Log> = Arc::clone(&self.log) as _;
         let now = Instant::now();
         let health = Arc::new(Health::new(now));
@@ -216,15 +234,18 @@ impl World {
                 producer: Arc::new(Producer::new(Arc::clone(&log), ProducerOptions::default())),
                 routing: Arc::new(Routing::new(Arc::clone(&log))),
                 health: Arc::clone(&health),
-                group: self.options.group.clone(),
+                group: options.group.clone(),
             },
             log,
             tenures: Arc::default(),
             health,
             secret: Arc::new(IdentitySecret([9; SECRET_BYTES])),
-            options: self.options.clone(),
+            options,
             tally: Tallies::default(),
             stopped: dashmap::DashMap::new(),
+            membership: Membership::new(uuid::Uuid::new_v4().to_string().into(), "here".to_owned()),
+            topics_stale: Notify::new(),
+            fixing_origins: Mutex::default(),
         });
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
         let run = Arc::clone(&counting).run(Arc::clone(&self.catalog), stop.clone(), abandon.clone());

@@ -57,7 +57,7 @@ impl App {
         let (sender, results) = (Arc::new(MemorySender::default()), Arc::new(MemoryResults::default()));
         let (catalog, health) = (Arc::new(catalog()), Arc::new(Health::new(Instant::now())));
         let state = AppState::new(Parts {
-            publisher: Publisher::new(catalog.clone(), sender.clone()),
+            publisher: Some(Publisher::new(catalog.clone(), sender.clone())),
             reads: Arc::new(Reads::new(catalog.clone(), results.clone(), results.clone())),
             catalog,
             health: health.clone(),

@@ -1,9 +1,9 @@
 //! Warming: the duplicate window is read while another member counts on, so that a planned move pauses a partition only for
 //! what that one has counted meanwhile.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
-use super::{End, PartitionTask};
+use super::PartitionTask;
 use crate::{
     core::{backoff::Backoff, worker::Worker},
     log::{At, LogError},
