@@ -19,9 +19,7 @@ use crate::{
         broker::{Broker, BrokerConfig, BrokerError, DataDirLock, SEGMENT_BYTES},
         kafka::KafkaLog,
     },
-    runtime::{
-        counting::CountingError, publish::Publisher, reads::Reads, sender::LogSender,
-    },
+    runtime::{counting::CountingError, publish::Publisher, reads::Reads, sender::LogSender},
     store::{
         Store, StoreError,
         embedded::EmbeddedStore,

@@ -14,8 +14,8 @@ use super::{
     setting::{Setting, State},
     table::{self as t},
     types::{
-        Config, CountingConfig, HttpConfig, KafkaConfig, LogChoice, LogFormat, OffsetReset, RedisConfig, Roles, RunningConfig,
-        StoreChoice, collide,
+        Config, CountingConfig, HttpConfig, KafkaConfig, LogChoice, LogFormat, OffsetReset, RedisConfig, Roles,
+        RunningConfig, StoreChoice, collide,
     },
 };
 

@@ -134,7 +134,12 @@ impl Counting {
         machinery.spawn(flusher.run(flushing.clone(), abandon.clone()));
         machinery.spawn(Arc::clone(&self).report(flushing.clone()));
         let (counts, counted) = watch::channel(PartitionCounts::new());
-        let topics = AbortOnDropHandle::new(tokio::spawn(topics::watch(Arc::clone(&self), chosen.clone(), counts, COUNTING_PART)));
+        let topics = AbortOnDropHandle::new(tokio::spawn(topics::watch(
+            Arc::clone(&self),
+            chosen.clone(),
+            counts,
+            COUNTING_PART,
+        )));
 
         // A defect in one task must not leave its partition silently uncounted: it ends the process, loudly.
         let mut outcome = Coordinator::new(&self, &chosen, counted).run(&stop.child_token()).await;

@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
-use super::{counting::Counting, measure, tenure::{Tenure, Verdict}};
+use super::{
+    counting::Counting,
+    measure,
+    tenure::{Tenure, Verdict},
+};
 use crate::model::{Checkpoint, StoredPosition, TopicPartition};
 
 /// What the living tenures believe before the store is asked.
@@ -48,7 +52,9 @@ fn differs(believed: Option<Checkpoint>, stored: Option<Checkpoint>, is_still: b
         _ if is_still => believed != stored,
         (None, _) => false,
         (Some(_), None) => true,
-        (Some(believed), Some(stored)) => Checkpoint { offset: stored.offset, ..believed } != stored || stored.offset < believed.offset,
+        (Some(believed), Some(stored)) => {
+            Checkpoint { offset: stored.offset, ..believed } != stored || stored.offset < believed.offset
+        }
     }
 }
 

@@ -98,7 +98,10 @@ pub(super) async fn ask<T, F: Future<Output = Result<T, LogError>>>(
 
 /// Tries a store call until it succeeds. An error that does not pass by itself is said loudly and tried again, more slowly:
 /// a password may be mended while we wait.
-pub(super) async fn until_stored<T, F: Future<Output = Result<T, StoreError>>>(counting: &Counting, call: impl Fn() -> F) -> T {
+pub(super) async fn until_stored<T, F: Future<Output = Result<T, StoreError>>>(
+    counting: &Counting,
+    call: impl Fn() -> F,
+) -> T {
     let (mut passing, mut lasting) = (Backoff::store(), Backoff::person());
     loop {
         match call().await {

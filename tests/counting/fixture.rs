@@ -62,8 +62,10 @@ pub struct FaultyStore {
     pub lost_replies: AtomicUsize,
     /// So many of the next flushes fail before anything is applied.
     pub failures: AtomicUsize,
-    /// Nothing can be written, and no heartbeat is heard, until it is up again.
+    /// No results can be written until it is up again.
     pub is_down: AtomicBool,
+    /// No heartbeat is heard until it is no more.
+    pub is_deaf: AtomicBool,
     /// Calls that wrote, or tried to.
     pub flushes: AtomicUsize,
 }
@@ -105,7 +107,7 @@ impl Store for FaultyStore {
         beat: &Beat,
         partitions: &[TopicPartition],
     ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
-        if self.is_down.load(Ordering::SeqCst) {
+        if self.is_deaf.load(Ordering::SeqCst) {
             return Err(unavailable("connection refused"));
         }
         self.inner.beat(beat, partitions).await
@@ -148,8 +150,11 @@ impl World {
     }
 
     fn of(catalog: Catalog, partitions: i32) -> Self {
+        let log = MemoryLog::new(partitions, 37);
+        // Made by somebody else: the log has its own mind about how many partitions a topic has.
+        catalog.topics.iter().for_each(|topic| log.have(&topic.name));
         Self {
-            log: Arc::new(MemoryLog::new(partitions, 37)),
+            log: Arc::new(log),
             store: Arc::default(),
             catalog: Arc::new(catalog),
             options: CountingOptions {
@@ -181,6 +186,15 @@ impl World {
 
     pub fn checkpoint(&self, partition: &TopicPartition) -> Option<i64> {
         self.held().checkpoints.get(partition).map(|checkpoint| checkpoint.offset)
+    }
+
+    /// The partitions of the catalogue.
+    pub fn partitions(&self) -> Vec<TopicPartition> {
+        let chosen =
+            |name: &str| self.options.topics.is_empty() || self.options.topics.iter().any(|topic| topic == name);
+        let topics = self.catalog.topics.iter().filter(|topic| chosen(&topic.name));
+        let count = self.log.partitions_per_topic();
+        topics.flat_map(|topic| (0..count).map(|number| TopicPartition::new(&*topic.name, number))).collect()
     }
 
     /// What the fold says of everything that was ever appended.
