@@ -13,6 +13,8 @@ mod any_bytes;
 mod custom;
 #[path = "core/member.rs"]
 mod member;
+#[path = "core/roster.rs"]
+mod roster;
 
 use std::collections::BTreeMap;
 
