@@ -9,6 +9,7 @@ mod support;
 
 #[path = "counting/faults.rs"]
 mod faults;
+#[allow(dead_code, reason = "the target `members` uses the rest of it")]
 #[path = "counting/fixture.rs"]
 mod fixture;
 #[path = "counting/identity.rs"]

@@ -5,6 +5,7 @@
 
 mod support;
 
+#[allow(dead_code, reason = "the target `counting` uses the rest of it")]
 #[path = "counting/fixture.rs"]
 mod fixture;
 #[path = "members/moves.rs"]

@@ -9,6 +9,7 @@ mod example;
 mod partitions;
 mod reader;
 mod redis_url;
+mod roles;
 mod security;
 mod setting;
 mod sources;

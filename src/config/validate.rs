@@ -10,20 +10,18 @@ use super::{
     partitions,
     reader::Reader,
     redis_url::{self, RedisUrl},
-    security,
+    roles, security,
     setting::{Setting, State},
     table::{self as t},
     types::{
-        Config, CountingConfig, HttpConfig, KafkaConfig, LogChoice, LogFormat, OffsetReset, RedisConfig, Roles,
-        RunningConfig, StoreChoice, collide,
+        Config, CountingConfig, HttpConfig, KafkaConfig, LogChoice, LogFormat, OffsetReset, RedisConfig, RunningConfig,
+        StoreChoice, collide,
     },
 };
 
 /// The catalogue that runs where nothing else is asked for.
 const DEFAULT_CATALOG: &str = "video";
 
-/// What a process can do.
-const ROLES: [&str; 4] = ["publish", "count", "deliver", "console"];
 /// How often a member says that it lives, where nothing else is asked for.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 
@@ -39,7 +37,7 @@ pub fn validate(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> Config {
         counting: counting(reader),
         http: http(reader),
         running: running(reader),
-        roles: roles(reader),
+        roles: roles::read(reader),
     };
     relations(reader, &config);
     config
@@ -216,18 +214,6 @@ fn counting(reader: &mut Reader<'_>) -> CountingConfig {
         flush_interval: millis(reader, &t::FLUSH_INTERVAL_MS),
         topics_auto_apply: reader.flag(&t::TOPICS_AUTO_APPLY).unwrap_or(true),
     }
-}
-
-fn roles(reader: &mut Reader<'_>) -> Roles {
-    let named = reader.list(&t::ROLES).unwrap_or_default();
-    if let Some(unknown) = named.iter().find(|name| !ROLES.contains(&name.to_ascii_lowercase().as_str())) {
-        reader.refuse(&t::ROLES, format!("{unknown:?} is no role; there are {}", ROLES.join(", ")));
-    }
-    if named.is_empty() {
-        reader.refuse(&t::ROLES, format!("names no role; leave it out, or take some of {}", ROLES.join(", ")));
-    }
-    let has = |role: &str| named.iter().any(|name| name.eq_ignore_ascii_case(role));
-    Roles { publish: has("publish"), count: has("count") }
 }
 
 fn http(reader: &mut Reader<'_>) -> HttpConfig {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::assignment::Eligible;
 use crate::model::{Fingerprint, MemberId, Roster, TopicPartition};
 
 /// Version of the document. A member whose document has another version is shown, and given nothing to count.
@@ -70,6 +71,16 @@ impl Card {
     /// Reads a member's document. `None` where it is of another version, or none at all.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice::<Self>(bytes).ok().filter(|card| card.version == VERSION)
+    }
+
+    /// What the member may count of these partitions.
+    pub fn eligible(&self, partitions: &[TopicPartition]) -> Eligible {
+        // PARTITIONS names the partitions of every topic that is counted, or of none.
+        if self.topics.values().any(|topic| topic.only.is_some()) {
+            Eligible::Partitions(partitions.iter().filter(|partition| self.counts(partition)).cloned().collect())
+        } else {
+            Eligible::Topics(self.topics.keys().cloned().collect())
+        }
     }
 
     /// Whether the member may count a partition.

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::card;
+use super::{assignment, card};
 use crate::model::{Lease, LeaseStep, MemberId, Roster, TopicPartition};
 
 /// What a member does with a partition at the moment.
@@ -49,7 +49,10 @@ pub struct Orders {
 /// Who should count what, from a roster alone: the same for every member that sees it.
 pub fn targets(roster: &Roster) -> Targets {
     let cards = card::cards(roster);
-    assignment::assign(&cards, &card::partitions(&cards), &roster.leases)
+    let partitions = card::partitions(&cards);
+    let eligible = cards.iter().map(|(member, card)| (MemberId::clone(member), card.eligible(&partitions))).collect();
+    let held = roster.leases.iter().map(|(partition, lease)| (partition.clone(), MemberId::clone(&lease.holder)));
+    assignment::assign(&eligible, &partitions, &held.collect())
 }
 
 /// What member `me` is to do, given who should count what and what it does at the moment.
@@ -129,8 +132,6 @@ impl Orders {
         }
     }
 }
-
-mod assignment;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 //! Who counts what: [`roster`] says what a heartbeat means to a group, [`card`] is what members say of themselves,
 //! [`coordination`] what a member does to come to its share.
 
+pub mod assignment;
 pub mod backoff;
 pub mod batch;
 pub mod card;

@@ -114,8 +114,7 @@ pub(super) struct BatchResult<'a> {
     error: Option<&'a Problem>,
 }
 
-/// Publishes many events, each by itself. 200 where all are published, else 207 with a status for each; 503 where the
-/// broker has none of them.
+/// Publishes many events, each by itself: 200 where all are published, else 207 with a status for each; 503 where none is.
 #[utoipa::path(post, path = "/api/events/publish-batch", tag = "events", params(BatchParams),
     request_body(content((BatchRequest = "application/json"), (BatchEvent = "application/x-ndjson"))), responses(
     (status = 200, description = "The broker has every event", body = BatchPublished),
@@ -132,9 +131,8 @@ pub(super) async fn publish_batch(
     headers: HeaderMap,
     payload: Payload,
 ) -> Result<Response, Problem> {
-    let publisher = state.publisher()?;
     refuse_idempotency_key(&headers)?;
-    let mut reading = Reading { state: &state, batch: publisher.batch(), refused: Vec::new(), events: 0 };
+    let mut reading = Reading { state: &state, batch: state.publisher()?.batch(), refused: Vec::new(), events: 0 };
     reading.read(&payload, params.topic.as_deref())?;
     let Reading { batch, refused, .. } = reading;
     // Its events are copied into records by now, which wait for the broker within the producer's cap.

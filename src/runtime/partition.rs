@@ -1,6 +1,7 @@
 //! A partition's task: it waits for the lease ([`warm`]), then has one tenure after the other, each from reading the checkpoint
 //! to a conflict or the end.
 
+mod blocks;
 mod warm;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -11,8 +12,7 @@ use tokio_util::sync::CancellationToken;
 use self::warm::Warmed;
 use super::{
     counting::Counting,
-    decoding::{Ahead, DecodedBlock},
-    fetcher::Subscription,
+    decoding::DecodedBlock,
     handover::Handover,
     measure, sameness,
     takeover::Start,
@@ -25,8 +25,6 @@ use crate::{
     model::TopicPartition,
 };
 
-/// Blocks of one partition that are decoded before their turn, if there is room over all partitions.
-const MAX_AHEAD: usize = 4;
 /// A tenure that lasted so long began well: the next trouble is a new one.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
@@ -190,38 +188,6 @@ impl PartitionTask {
         measure::took_over(&self.partition.topic, took);
         tracing::info!(topic = %self.partition.topic, partition = self.partition.partition, offset = start.count_from,
             took_ms = took.as_millis() as u64, is_warm, "taken over: counts from offset {} on", start.count_from);
-    }
-
-    /// The next block, decoded; those behind it that are there already are begun.
-    async fn next_block(
-        &self,
-        worker: &Worker,
-        blocks: &mut Subscription,
-        ahead: &mut VecDeque<Ahead>,
-    ) -> Option<Result<DecodedBlock, LogError>> {
-        let (decoding, decoder, count_from) = (&self.counting.decoding, worker.decoder(), worker.count_from());
-        let current = match ahead.pop_front() {
-            Some(current) => Ok(current),
-            None => match blocks.next().await? {
-                Ok(held) => Err(held),
-                Err(error) => return Some(Err(error)),
-            },
-        };
-        while ahead.len() < MAX_AHEAD
-            && let Some(room) = decoding.room_ahead()
-            && let Some(held) = blocks.ready()
-        {
-            ahead.push_back(decoding.decode_ahead(room, decoder, count_from, held));
-        }
-        let decoded = match current {
-            Ok(current) => current.decoded().await,
-            Err(held) => decoding.decode(decoder, count_from, held).await,
-        };
-        match decoded {
-            Ok(decoded) => Some(decoded.outcome.clone().map(|()| decoded)),
-            // A defect ends this task too, and so the process, loudly; else the process is ending.
-            Err(error) => error.try_into_panic().map_or(None, |panic| std::panic::resume_unwind(panic)),
-        }
     }
 
     /// Counts one block: effects acknowledged first, then merged (invariant 2).

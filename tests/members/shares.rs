@@ -130,3 +130,23 @@ async fn a_topic_that_grows_is_counted_from_the_start_of_what_is_new_also_with_l
     second.stop().await;
     third.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_added_while_it_runs_are_counted() {
+    let mut world = World::video(1);
+    world.options.topics = vec![TOPIC.to_owned()];
+    let (first, second) = (world.member(), world.member());
+    world.append(&views(0), &view("v", 1));
+    world.until_counted().await;
+    world.log.grow(4);
+    for partition in 1..4 {
+        world.append(&views(partition), &view("v", 1));
+    }
+    // One of them is enough: the other one believes what it says.
+    second.counting.topics_stale.notify_one();
+    until_settled(&world, &[&first, &second]).await;
+    world.until_counted().await;
+    assert_eq!(world.counter("video:v:views"), 4);
+    first.stop().await;
+    second.stop().await;
+}

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+//! What is done in every case.
 
 use super::*;
 
