@@ -142,6 +142,7 @@ impl App {
             reads: Arc::clone(&reads),
             catalog: Arc::clone(&catalog),
             health: Arc::clone(&engine.health),
+            membership: Arc::clone(&engine.counting.membership),
             render_metrics: Arc::new(move || rendering.render()),
             cors_origin: Some(config.http.cors_origins.join(",")).filter(|origins| !origins.is_empty()),
         });

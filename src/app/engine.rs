@@ -79,7 +79,7 @@ impl Engine {
             options: counting_options(config),
             tally: Tallies::default(),
             stopped: dashmap::DashMap::new(),
-            membership: Membership::new(member_id(), host()),
+            membership: Arc::new(Membership::new(config.kafka.group.clone(), member_id(), host())),
             topics_stale: Notify::new(),
             fixing_origins: Mutex::default(),
         });

@@ -9,6 +9,7 @@ mod edge;
 mod events;
 mod extract;
 mod health;
+mod members;
 mod metrics;
 mod problem;
 mod results;
@@ -22,7 +23,7 @@ use axum::http::StatusCode;
 
 use crate::{
     catalog::plan::Catalog,
-    runtime::{health::Health, publish::Publisher, reads::Reads},
+    runtime::{health::Health, membership::Membership, publish::Publisher, reads::Reads},
 };
 
 pub use problem::Problem;
@@ -66,6 +67,8 @@ pub struct Parts {
     pub catalog: Arc<Catalog>,
     /// How the process is.
     pub health: Arc<Health>,
+    /// Who counts what.
+    pub membership: Arc<Membership>,
     /// The metrics as Prometheus' text.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Origins that browsers may call from: `*`, or a list separated by commas (`CORS_ORIGIN`); `None` allows none.

@@ -40,6 +40,9 @@ use crate::{
 
 /// How often a member looks while a move is pending that it takes part in.
 const MOVE_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a heartbeat that is under way when everything ends is waited for: heard after the goodbye, it would make a member
+/// of a process that is gone.
+const LAST_BEAT_GRACE: Duration = Duration::from_millis(500);
 /// Heartbeats after which the whole roster is asked for, changed or not: a store that fell back may show another one under a
 /// version that is known.
 const BEATS_PER_FULL_ROSTER: u64 = 10;
@@ -113,9 +116,13 @@ impl Coordinator {
                     }
                 }
             }
+            let given_up = async {
+                halt.cancelled().await;
+                tokio::time::sleep(LAST_BEAT_GRACE).await;
+            };
             let pause = tokio::select! {
                 pause = self.beat(halt) => pause,
-                () = halt.cancelled() => break,
+                () = given_up => break,
             };
             wake_at = Instant::now() + pause;
         }

@@ -97,7 +97,7 @@ pub struct Counting {
     /// Partitions that have stopped, and why.
     pub stopped: DashMap<TopicPartition, Stop>,
     /// This member in its group.
-    pub membership: Membership,
+    pub membership: Arc<Membership>,
     /// A partition was not known: the topics are looked at again.
     pub topics_stale: Notify,
     /// Held while the origins of a topic's partitions are fixed.

@@ -7,6 +7,8 @@ use crate::model::{MemberId, Roster};
 
 /// This member in its group.
 pub struct Membership {
+    /// The counting group (`KAFKA_CONSUMER_GROUP`).
+    pub group: String,
     /// This member's name.
     pub me: MemberId,
     /// Name of the machine.
@@ -16,8 +18,8 @@ pub struct Membership {
 
 impl Membership {
     /// A member that has not been heard of yet.
-    pub fn new(me: MemberId, host: String) -> Self {
-        Self { me, host, roster: RwLock::default() }
+    pub fn new(group: String, me: MemberId, host: String) -> Self {
+        Self { group, me, host, roster: RwLock::default() }
     }
 
     /// The group as the last heartbeat showed it; empty before the first one.
@@ -31,7 +33,7 @@ impl Membership {
     }
 
     /// Takes note of a roster.
-    pub(super) fn note(&self, roster: Arc<Roster>) {
+    pub fn note(&self, roster: Arc<Roster>) {
         let held = roster.leases.values().filter(|lease| lease.holder == self.me).count();
         measure::standing(roster.members.len(), held);
         *self.roster.write().unwrap_or_else(PoisonError::into_inner) = roster;

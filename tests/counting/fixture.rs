@@ -254,10 +254,14 @@ impl World {
             tenures: Arc::default(),
             health,
             secret: Arc::new(IdentitySecret([9; SECRET_BYTES])),
+            membership: Arc::new(Membership::new(
+                options.group.clone(),
+                uuid::Uuid::new_v4().to_string().into(),
+                "here".to_owned(),
+            )),
             options,
             tally: Tallies::default(),
             stopped: dashmap::DashMap::new(),
-            membership: Membership::new(uuid::Uuid::new_v4().to_string().into(), "here".to_owned()),
             topics_stale: Notify::new(),
             fixing_origins: Mutex::default(),
         });
