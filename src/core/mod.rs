@@ -3,8 +3,9 @@
 //! [`decode`] goes through a block: [`json`] and [`members`] find what matters in a record, [`event`] makes it an event,
 //! [`rules`] turn that into effects on [`keys`]. [`worker`] takes decoded blocks of one partition in order: [`dedupe`] says what
 //! was there before, and a [`batch`] gathers the rest. [`dead_letter`] and [`forward`] build what goes back to the log.
-//! Beside that, [`roster`] says what a heartbeat means to a group.
+//! Beside that, [`roster`] says what a heartbeat means to a group, and [`assignment`] who counts what.
 
+pub mod assignment;
 pub mod backoff;
 pub mod batch;
 pub mod dead_letter;
