@@ -9,6 +9,8 @@ mod support;
 
 #[path = "core/any_bytes.rs"]
 mod any_bytes;
+#[path = "core/assignment.rs"]
+mod assignment;
 #[path = "core/custom.rs"]
 mod custom;
 #[path = "core/member.rs"]

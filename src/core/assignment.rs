@@ -2,7 +2,8 @@
 //!
 //! In order: a partition goes only to who may count it; members that may count the same have as many partitions as each
 //! other, give or take one; as few partitions as that allows change hands; and of those that do, and those that nobody has,
-//! each topic's are spread, so that a hot topic lies on many members.
+//! each topic's are spread, so that a hot topic lies on many members. What takes no part in a move stays, even where a topic would
+//! lie more evenly otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -174,22 +175,24 @@ impl<'a> Shares<'a> {
     /// One move within a class, from a member with the most to one with the least. Going by loads alone, it takes no more
     /// moves than it must: none goes to a member that gives, none comes from one that has taken.
     fn level_once(&mut self, class: usize, eligible: &[usize]) -> bool {
-        let givers = eligible.iter().copied().filter(|member| self.of[*member].by_class[class] > 0);
-        let (Some(to), Some(from)) = (
-            eligible.iter().copied().min_by_key(|member| self.of[*member].load),
-            givers.max_by_key(|member| (self.of[*member].load, usize::MAX - member)),
-        ) else {
-            return false;
-        };
-        if self.of[from].load < self.of[to].load + 2 {
+        let givers = || eligible.iter().copied().filter(|member| self.of[*member].by_class[class] > 0);
+        let Some(to) = eligible.iter().copied().min_by_key(|member| self.of[*member].load) else { return false };
+        let Some(most) = givers().map(|member| self.of[member].load).max() else { return false };
+        if most < self.of[to].load + 2 {
             return false;
         }
-        // Of the topic in which the two differ most.
-        let own = self.of[from].by_lot.iter().filter(|(lot, _)| self.lots.class_of[**lot] == class);
-        let surplus = |lot: usize, count: usize| count as i64 - self.of[to].of(lot) as i64;
-        let lot = own.max_by_key(|(lot, partitions)| (surplus(**lot, partitions.len()), usize::MAX - **lot));
-        let Some(lot) = lot.map(|(lot, _)| *lot) else { return false };
-        self.take(from, lot).is_some_and(|partition| {
+        // From whom, and of which topic: where the two differ most.
+        let (mut best, mut largest) = (None, i64::MIN);
+        for from in givers().filter(|member| self.of[*member].load == most) {
+            for (lot, own) in self.of[from].by_lot.iter().filter(|(lot, _)| self.lots.class_of[**lot] == class) {
+                let surplus = own.len() as i64 - self.of[to].of(*lot) as i64;
+                if surplus > largest {
+                    (best, largest) = (Some((from, *lot)), surplus);
+                }
+            }
+        }
+        let taken = best.and_then(|(from, lot)| Some((lot, self.take(from, lot)?)));
+        taken.is_some_and(|(lot, partition)| {
             self.give(to, lot, partition);
             true
         })

@@ -5,7 +5,7 @@
 //! was there before, and a [`batch`] gathers the rest. [`dead_letter`] and [`forward`] build what goes back to the log.
 //!
 //! Who counts what: [`roster`] says what a heartbeat means to a group, [`card`] is what members say of themselves,
-//! [`coordination`] what a member does to come to its share.
+//! [`assignment`] who should count what, [`coordination`] what a member does to come to its share.
 
 pub mod assignment;
 pub mod backoff;

@@ -12,8 +12,9 @@ use crate::model::{Beat, Beaten, Lease, LeaseStep, MemberId, Roster, TopicPartit
 pub const MAX_MEMBERS: usize = 1_000;
 /// Most leases of a group. A claim beyond it changes nothing.
 pub const MAX_LEASES: usize = 100_000;
-/// Most steps that are taken in one beat: in Redis about 20 ms, in which it answers nobody else. Further ones change nothing.
-pub const MAX_STEPS: usize = 10_000;
+/// Most steps that are taken in one beat: in Redis about 10 ms, in which it answers nobody else. Further ones change nothing,
+/// and are taken if the next beat brings them again.
+pub const MAX_STEPS: usize = 5_000;
 /// Most bytes that a member may say of itself; every member reads them all.
 pub const MAX_ABOUT_BYTES: usize = 16 * 1024;
 /// Longest name of a member.

@@ -46,7 +46,14 @@ pub trait Store: Send + Sync + 'static {
     /// Takes in a member's heartbeat and reads positions, in one exchange. Members whose session has ended, by the store's
     /// clock, are taken off the list with their leases first; then the member's own steps are taken.
     ///
-    /// Positions as [`Store::positions`] gives them.
+    /// The same rule in every implementation: [`crate::core::roster::Group`]. It costs one exchange, and unless something
+    /// changed the same however many partitions the group has.
+    ///
+    /// Positions as [`Store::positions`] gives them, read after the steps.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] where a [`crate::core::roster::BeatError`] says why, also while the group is full. After any
+    /// other error it is unknown whether the steps were taken; the next beat's roster tells.
     async fn beat(
         &self,
         beat: &Beat,

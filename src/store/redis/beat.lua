@@ -80,12 +80,13 @@ elseif before then
 end
 
 -- 3. Its steps; one that does not fit changes nothing.
+local count = redis.call('HLEN', LEASES)
 for i = FIRST_STEP, stays and #ARGV or 0, 2 do
   local partition, step = ARGV[i], ARGV[i + 1]
   local holder, waits = parts(redis.call('HGET', LEASES, partition))
   local after
   if step == 'claim' then
-    if not holder and redis.call('HLEN', LEASES) < most_leases then after = me end
+    if not holder and count < most_leases then after, count = me, count + 1 end
   elseif step == 'wait' then
     if holder and holder ~= me and waits == '' then after = holder .. ' ' .. me end
   elseif step == 'withdraw' then
@@ -95,6 +96,7 @@ for i = FIRST_STEP, stays and #ARGV or 0, 2 do
   end
   if after == '' then
     redis.call('HDEL', LEASES, partition)
+    count = count - 1
   elseif after then
     redis.call('HSET', LEASES, partition, after)
   end

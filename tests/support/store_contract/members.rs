@@ -110,7 +110,8 @@ pub async fn leases_are_claimed_waited_for_and_handed_over(f: &Fixture) {
         send(f, beat(member)).await;
     }
     let mut version = send(f, beat("a")).await.version;
-    let table: &[(&str, &[(i32, LeaseStep)], &[&str])] = &[
+    type Row = (&'static str, &'static [(i32, LeaseStep)], &'static [&'static str]);
+    let table: &[Row] = &[
         ("a", &[(0, Claim), (1, Claim)], &["0: a", "1: a"]),
         ("a", &[(0, Claim), (0, Wait), (0, Withdraw), (2, Wait), (2, Withdraw), (2, Release)], &["0: a", "1: a"]),
         ("b", &[(0, Claim), (0, Release), (0, Withdraw)], &["0: a", "1: a"]),
