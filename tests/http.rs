@@ -218,7 +218,7 @@ async fn members_are_shown_with_what_they_count_and_will_count() {
 
 #[tokio::test]
 async fn a_process_that_does_not_publish_says_so() {
-    let app = App::that_does_not_publish().await;
+    let app = App::serve(None, false).await;
     for path in [PUBLISH, BATCH] {
         let request = app.request("POST", path).header("content-type", "application/json").body("{}");
         let answer = request.send().await.unwrap();
@@ -275,7 +275,7 @@ async fn the_document_has_every_route_and_the_service_every_one_of_the_document(
 
 #[tokio::test]
 async fn browsers_of_the_named_origins_may_call() {
-    let app = App::with_cors("https://a.example, https://b.example").await;
+    let app = App::serve(Some("https://a.example, https://b.example".to_owned()), true).await;
     for (origin, allowed) in [("https://b.example", true), ("https://c.example", false)] {
         let preflight =
             app.request("OPTIONS", PUBLISH).header("origin", origin).header("access-control-request-method", "POST");

@@ -51,16 +51,7 @@ impl App {
         Self::serve(None, true).await
     }
 
-    /// One whose ROLES leave out publish.
-    pub async fn that_does_not_publish() -> Self {
-        Self::serve(None, false).await
-    }
-
-    pub async fn with_cors(origins: &str) -> Self {
-        Self::serve(Some(origins.to_owned()), true).await
-    }
-
-    async fn serve(cors_origin: Option<String>, publishes: bool) -> Self {
+    pub async fn serve(cors_origin: Option<String>, publishes: bool) -> Self {
         let (sender, results) = (Arc::new(MemorySender::default()), Arc::new(MemoryResults::default()));
         let (catalog, health) = (Arc::new(catalog()), Arc::new(Health::new(Instant::now())));
         let membership = Arc::new(Membership::new("g".to_owned(), "m-1".into(), "here".to_owned()));
