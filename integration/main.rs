@@ -14,6 +14,7 @@ mod java;
 mod kcat;
 mod log;
 mod lost_log;
+mod members;
 mod place;
 mod proof;
 mod proxy;

@@ -95,6 +95,8 @@ impl Place {
             ("KAFKA_BROKERS", self.brokers.as_str()),
             ("REDIS_URL", &self.redis_url),
             ("REDIS_KEY_PREFIX", &self.key_prefix),
+            // Tests kill: who comes next waits for the session of the dead.
+            ("SESSION_TIMEOUT_MS", "1000"),
         ];
         if let Some(path) = &self.catalog_path {
             all.push(("CATALOG_PATH", path.to_str().unwrap()));

@@ -2,6 +2,7 @@
 //!
 //! Longer than most files, since the wiring is read from the parts to the end of the process in one go.
 
+mod engine;
 pub mod kafka;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -12,26 +13,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     catalog::plan::Catalog,
     config::{Config, LogChoice, RedisConfig, StoreChoice},
-    core::dedupe::{IdentitySecret, SECRET_BYTES},
     http::{self, AppState},
     log::{
-        FetchLimits, Log,
+        Log,
         broker::{Broker, BrokerConfig, BrokerError, DataDirLock, SEGMENT_BYTES},
         kafka::KafkaLog,
     },
-    runtime::{
-        COUNTING_PART, LOG_PART, OffsetReset, STORE_PART,
-        counting::{Counting, CountingError, CountingOptions},
-        fetcher::Fetcher,
-        health::Health,
-        outbox::Outbox,
-        producer::{Producer, ProducerOptions},
-        publish::Publisher,
-        reads::Reads,
-        routing::Routing,
-        sender::LogSender,
-        tally::Tallies,
-    },
+    runtime::{counting::CountingError, publish::Publisher, reads::Reads, sender::LogSender},
     store::{
         Store, StoreError,
         embedded::EmbeddedStore,
@@ -41,8 +29,8 @@ use crate::{
     tls::TlsError,
 };
 
-/// Bytes that publishing, dead letters and forwards may have waiting for the broker, together.
-const PRODUCE_BUFFER_BYTES: usize = 32 * 1024 * 1024;
+pub use engine::{Engine, producer_options};
+
 /// Name of the embedded log's folder in `DATA_DIR`.
 const LOG_FOLDER: &str = "log";
 /// Name of the embedded store's file in `DATA_DIR`.
@@ -112,60 +100,6 @@ impl Parts {
     }
 }
 
-/// Counting with all that it needs, not yet started.
-pub struct Engine {
-    /// Counting, with its tallies.
-    pub counting: Arc<Counting>,
-    /// Sends records.
-    pub producer: Arc<Producer>,
-    /// Chooses partitions.
-    pub routing: Arc<Routing>,
-    /// How the process is.
-    pub health: Arc<Health>,
-}
-
-impl Engine {
-    /// Wires counting to its parts.
-    pub fn new(config: &Config, parts: &Parts) -> Self {
-        let health = Arc::new(Health::new(now()));
-        for part in [LOG_PART, STORE_PART, COUNTING_PART] {
-            health.add_part(part, part == LOG_PART, now());
-        }
-        let log = Arc::clone(&parts.log);
-        let routing = Arc::new(Routing::new(Arc::clone(&log)));
-        let producer = Arc::new(Producer::new(Arc::clone(&log), producer_options(config)));
-        let limits = FetchLimits {
-            max_wait: config.counting.batch_timeout,
-            min_bytes: config.kafka.fetch_min_bytes,
-            max_partition_bytes: config.kafka.fetch_max_partition_bytes,
-            // Two answers make up what is held, so that the next one comes while this one is counted.
-            max_bytes: i32::try_from(config.kafka.fetch_max_bytes / 2)
-                .unwrap_or(i32::MAX)
-                .max(config.kafka.fetch_max_partition_bytes),
-        };
-        let counting = Arc::new(Counting {
-            log: Arc::clone(&log),
-            store: Arc::clone(&parts.store),
-            generations: Arc::default(),
-            fetcher: Fetcher::new(log, limits, config.kafka.fetch_max_bytes, Arc::clone(&health)),
-            decoding: Arc::default(),
-            outbox: Outbox {
-                producer: Arc::clone(&producer),
-                routing: Arc::clone(&routing),
-                health: Arc::clone(&health),
-                group: config.kafka.group.clone(),
-            },
-            tenures: Arc::default(),
-            health: Arc::clone(&health),
-            secret: Arc::new(identity_secret()),
-            options: counting_options(config),
-            tally: Tallies::default(),
-            stopped: dashmap::DashMap::new(),
-        });
-        Self { counting, producer, routing, health }
-    }
-}
-
 /// A running streamgauge.
 pub struct App {
     /// Where HTTP listens.
@@ -204,10 +138,11 @@ impl App {
         let sender = LogSender { producer: Arc::clone(&engine.producer), routing: Arc::clone(&engine.routing) };
         let rendering = exporter.clone();
         let state = AppState::new(http::Parts {
-            publisher: Publisher::new(Arc::clone(&catalog), Arc::new(sender)),
+            publisher: config.roles.publish.then(|| Publisher::new(Arc::clone(&catalog), Arc::new(sender))),
             reads: Arc::clone(&reads),
             catalog: Arc::clone(&catalog),
             health: Arc::clone(&engine.health),
+            membership: Arc::clone(&engine.counting.membership),
             render_metrics: Arc::new(move || rendering.render()),
             cors_origin: Some(config.http.cors_origins.join(",")).filter(|origins| !origins.is_empty()),
         });
@@ -221,7 +156,12 @@ impl App {
         servers.spawn(http::serve(http, state, serving.clone()));
         servers.spawn(upkeep(exporter, serving.clone()));
         let mut counter = JoinSet::new();
-        counter.spawn(Arc::clone(&engine.counting).run(catalog, counted.clone(), abandon.clone()));
+        let counting = Arc::clone(&engine.counting);
+        if config.roles.count {
+            counter.spawn(counting.run(catalog, counted.clone(), abandon.clone()));
+        } else {
+            counter.spawn(counting.stand_aside(catalog, counted.clone()));
+        }
         Ok(Self {
             http_addr,
             broker_addr: parts.broker.as_ref().map(Broker::local_addr),
@@ -314,10 +254,6 @@ async fn upkeep(exporter: Exporter, stop: CancellationToken) -> std::io::Result<
     Ok(())
 }
 
-fn now() -> std::time::Instant {
-    std::time::Instant::now()
-}
-
 async fn listen(addr: SocketAddr, setting: &'static str) -> Result<TcpListener, AppError> {
     TcpListener::bind(addr).await.map_err(|source| AppError::Listen { addr, setting, source })
 }
@@ -362,39 +298,4 @@ pub fn redis_options(redis: &RedisConfig) -> RedisOptions {
         key_prefix: redis.key_prefix.clone(),
         allow_eviction: redis.allow_eviction,
     }
-}
-
-/// How records are sent.
-pub fn producer_options(config: &Config) -> ProducerOptions {
-    ProducerOptions {
-        linger: config.kafka.linger,
-        batch_bytes: config.kafka.batch_bytes,
-        buffer_bytes: PRODUCE_BUFFER_BYTES,
-        max_in_flight: config.kafka.max_in_flight,
-        ..ProducerOptions::default()
-    }
-}
-
-fn counting_options(config: &Config) -> CountingOptions {
-    CountingOptions {
-        group: config.kafka.group.clone(),
-        offset_reset: match config.kafka.offset_reset {
-            crate::config::OffsetReset::Earliest => OffsetReset::Earliest,
-            crate::config::OffsetReset::Latest => OffsetReset::Latest,
-        },
-        batch_events: config.counting.batch_size,
-        flush_interval: config.counting.flush_interval,
-        topics: config.counting.topics.clone().unwrap_or_default(),
-        partitions: config.counting.partitions.clone().unwrap_or_default(),
-        create_topics: config.counting.topics_auto_apply,
-    }
-}
-
-/// A key for this process alone.
-fn identity_secret() -> IdentitySecret {
-    let mut secret = [0; SECRET_BYTES];
-    for chunk in secret.chunks_mut(16) {
-        chunk.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[..chunk.len()]);
-    }
-    IdentitySecret(secret)
 }

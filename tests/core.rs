@@ -9,10 +9,14 @@ mod support;
 
 #[path = "core/any_bytes.rs"]
 mod any_bytes;
+#[path = "core/assignment.rs"]
+mod assignment;
 #[path = "core/custom.rs"]
 mod custom;
 #[path = "core/member.rs"]
 mod member;
+#[path = "core/roster.rs"]
+mod roster;
 
 use std::collections::BTreeMap;
 

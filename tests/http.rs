@@ -12,7 +12,11 @@ mod publishing;
 
 use fixture::{App, problem};
 use serde_json::json;
-use streamgauge::runtime::{health::Level, reads::PendingValue};
+use streamgauge::{
+    core::card::{self, Card},
+    model::{Lease, Roster, TopicPartition},
+    runtime::{health::Level, reads::PendingValue},
+};
 
 const PUBLISH: &str = "/api/events/publish";
 const BATCH: &str = "/api/events/publish-batch";
@@ -187,6 +191,44 @@ async fn health_and_probes_tell_how_it_is() {
 }
 
 #[tokio::test]
+async fn members_are_shown_with_what_they_count_and_will_count() {
+    let app = App::start().await;
+    let (_, none) = app.get("/api/members").await;
+    assert_eq!(none, json!({"success": true, "data": {"group": "g", "member": "m-1", "members": []}}));
+    let card = Card { version: card::VERSION, host: "there".to_owned(), program: "9".to_owned(), topics: [].into() };
+    let lease = |holder: &str, next: Option<&str>| Lease { holder: holder.into(), next: next.map(Into::into) };
+    let roster = Roster {
+        version: 1,
+        // What another version says of itself need not be understood.
+        members: [("m-1".into(), card.to_bytes()), ("m-2".into(), b"?".to_vec())].into(),
+        leases: [
+            (TopicPartition::new("t", 0), lease("m-1", None)),
+            (TopicPartition::new("t", 1), lease("m-1", Some("m-2"))),
+        ]
+        .into(),
+    };
+    app.membership.note(roster.into());
+    let (status, answer) = app.get("/api/members").await;
+    let members = json!([
+        {"member": "m-1", "host": "there", "version": "9", "partitions": ["t:0", "t:1"], "next": []},
+        {"member": "m-2", "host": "", "version": "", "partitions": [], "next": ["t:1"]},
+    ]);
+    assert_eq!((status, &answer["data"]["members"]), (200, &members));
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_publish_says_so() {
+    let app = App::serve(None, false).await;
+    for path in [PUBLISH, BATCH] {
+        let request = app.request("POST", path).header("content-type", "application/json").body("{}");
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 403);
+        problem(&answer.json().await.unwrap(), 403, "role-is-off", "ROLES", path);
+    }
+    assert_eq!(app.get("/api/topics").await.0, 200);
+}
+
+#[tokio::test]
 async fn the_document_has_every_route_and_the_service_every_one_of_the_document() {
     let app = App::start().await;
     let (_, document) = app.get("/openapi.json").await;
@@ -199,6 +241,7 @@ async fn the_document_has_every_route_and_the_service_every_one_of_the_document(
         PUBLISH,
         "/api/health",
         "/api/history/{key}",
+        "/api/members",
         "/api/sets/{key}",
         "/api/topics",
         "/api/trending/{key}",
@@ -232,7 +275,7 @@ async fn the_document_has_every_route_and_the_service_every_one_of_the_document(
 
 #[tokio::test]
 async fn browsers_of_the_named_origins_may_call() {
-    let app = App::with_cors("https://a.example, https://b.example").await;
+    let app = App::serve(Some("https://a.example, https://b.example".to_owned()), true).await;
     for (origin, allowed) in [("https://b.example", true), ("https://c.example", false)] {
         let preflight =
             app.request("OPTIONS", PUBLISH).header("origin", origin).header("access-control-request-method", "POST");

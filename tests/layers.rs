@@ -30,7 +30,8 @@ const ROOMS: &[Room] = &[
     },
     Room { name: "tls", may: &[], but_not: &[] },
     Room { name: "log", may: &["catalog", "model", "tls"], but_not: &[] },
-    Room { name: "store", may: &["model", "tls"], but_not: &[] },
+    // Of the core, the store knows what a heartbeat means, so that every implementation means the same by it.
+    Room { name: "store", may: &["model", "tls", "core::roster"], but_not: &[] },
     Room { name: "config", may: &["catalog", "model"], but_not: &[] },
     Room { name: "telemetry", may: &["catalog", "model"], but_not: &[] },
     Room { name: "runtime", may: &["core", "log", "store", "telemetry", "catalog", "model"], but_not: IMPLEMENTATIONS },

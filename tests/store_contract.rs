@@ -16,6 +16,17 @@ async fn embedded() -> Fixture {
 
 store_contract_tests!(crate::embedded);
 
+/// The store that other tests have in memory: the rest of it is tried by what it is used for.
+mod in_memory {
+    use crate::support::{memory_store::MemoryStore, store_contract::Fixture};
+
+    async fn memory() -> Fixture {
+        Fixture { store: Box::<MemoryStore>::default(), raw: None, prefix: String::new(), keep: Box::new(()) }
+    }
+
+    crate::store_contract_tests!(memory, members only);
+}
+
 #[tokio::test]
 async fn a_file_belongs_to_one_process_and_outlives_it() {
     let folder = tempfile::tempdir().unwrap();

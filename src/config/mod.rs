@@ -9,6 +9,7 @@ mod example;
 mod partitions;
 mod reader;
 mod redis_url;
+mod roles;
 mod security;
 mod setting;
 mod sources;
@@ -27,7 +28,7 @@ pub use setting::{Area, Kind, Setting, State};
 pub use sources::{CONFIG_FILE, Given, Source, Sources};
 pub use types::{
     Config, CountingConfig, HttpConfig, KafkaConfig, KafkaSasl, KafkaTls, KafkaToken, LogChoice, LogFormat,
-    OffsetReset, PasswordMechanism, RedisConfig, RunningConfig, StoreChoice,
+    OffsetReset, PasswordMechanism, RedisConfig, Roles, RunningConfig, StoreChoice,
 };
 
 /// A configuration that can run, and what was odd about it.

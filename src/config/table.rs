@@ -86,13 +86,13 @@ settings! {
         CATALOG_PATH: Kind::Path, "A catalogue file of your own, or a folder of them.";
         TOPICS: Kind::List, "The catalogues' topics that are counted here. Unset: all.";
         PARTITIONS: Kind::Partitions, "The partitions that are counted here, by hand. Unset: all.";
-        ROLES: Kind::List, "What this process does.", only("publish,count,deliver,console");
+        ROLES: Kind::List, "What this process does: publish, count, deliver, console. Deliver and console do nothing in this version.", or("publish,count,deliver,console");
         BATCH_SIZE: count(1, 1_000_000), "Events decoded in one batch at most.", or("10000");
         BATCH_TIMEOUT: millis(1, 60_000), "How long a fetch waits for data.", or("500");
         FLUSH_INTERVAL_MS: millis(1, 60_000), "How often results are written to the store.", or("100");
         COUNTER_FLUSH_INTERVAL: millis(1_000, 86_400_000), "How often totals go to counters:persistent.", later();
-        SESSION_TIMEOUT_MS: millis(1_000, MAX_WAIT_MS), "When a silent member is replaced.", later();
-        HEARTBEAT_INTERVAL_MS: millis(100, MAX_WAIT_MS), "How often a member says that it lives.", later();
+        SESSION_TIMEOUT_MS: millis(1_000, MAX_WAIT_MS), "When a silent member is replaced by the others of its group.", or("10000");
+        HEARTBEAT_INTERVAL_MS: millis(100, MAX_WAIT_MS), "How often a member says that it lives. Unset: 3000, or a third of SESSION_TIMEOUT_MS where that is less.";
         MIRROR_OFFSETS: Kind::Flag, "Mirror checkpoints to the broker as group offsets.", only("false");
         TOPICS_AUTO_APPLY: Kind::Flag, "Create the catalogue's missing topics at the start.", or("true");
         MAX_RETRIES: count(0, 1_000), "Attempts after the first before a delivery fails.", later();

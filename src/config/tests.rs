@@ -130,13 +130,32 @@ fn every_problem_is_told_at_once() {
 
 #[test]
 fn what_comes_later_is_refused_by_name_and_its_only_value_taken() {
-    for name in ["DATABASE_URL", "API_KEYS", "SESSION_TIMEOUT_MS", "MAX_RETRIES"] {
+    for name in ["DATABASE_URL", "API_KEYS", "MAX_RETRIES"] {
         let error = refused(&[(name, "hunter2")]);
         assert!(error.contains(name) && error.contains("not done by this version"), "{error}");
     }
     assert!(refused(&[("STORE_SHARDS", "4")]).contains("or write 1"));
-    loaded(&[("STORE_SHARDS", "1"), ("ROLES", "count, publish,deliver,console"), ("KAFKA_TLS_ENABLED", "false")]);
+    loaded(&[("STORE_SHARDS", "1"), ("KAFKA_TLS_ENABLED", "false")]);
     assert_eq!(loaded(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4317")]).warnings.len(), 1);
+}
+
+#[test]
+fn roles_and_heartbeats() {
+    let config = |pairs: &[(&str, &str)]| loaded(pairs).config;
+    for (roles, publish, count) in
+        [("publish,count,deliver,console", true, true), ("Count", false, true), (" publish , console", true, false)]
+    {
+        assert_eq!(config(&[("ROLES", roles)]).roles, Roles { publish, count }, "{roles}");
+    }
+    assert_eq!(config(&[]).roles, Roles { publish: true, count: true });
+    for (session, heartbeat, expected_ms) in
+        [(None, None, 3_000), (Some("2000"), None, 666), (Some("60000"), None, 3_000), (None, Some("500"), 500)]
+    {
+        let session = session.map(|ms| ("SESSION_TIMEOUT_MS", ms));
+        let heartbeat = heartbeat.map(|ms| ("HEARTBEAT_INTERVAL_MS", ms));
+        let pairs: Vec<_> = session.into_iter().chain(heartbeat).collect();
+        assert_eq!(config(&pairs).counting.heartbeat_interval.as_millis(), expected_ms, "{pairs:?}");
+    }
 }
 
 #[test]
@@ -157,6 +176,9 @@ fn relations_are_checked() {
         (&[("KAFKA_CONSUMER_GROUP", " ")], "must name the group"),
         (&[("CATALOG", ",")], "names no catalogue"),
         (&[("LOG_LEVEL", "info,=,[")], "LOG_LEVEL"),
+        (&[("HEARTBEAT_INTERVAL_MS", "10000")], "below SESSION_TIMEOUT_MS"),
+        (&[("ROLES", "count,pubish")], "\"pubish\" is no role"),
+        (&[("ROLES", ",")], "names no role"),
         (&[("CORS_ORIGIN", "example.com")], "https://example.com"),
     ] {
         let error = refused(pairs);

@@ -29,6 +29,17 @@ pub struct Config {
     pub http: HttpConfig,
     /// Logs and shutdown.
     pub running: RunningConfig,
+    /// `ROLES`: what this process does.
+    pub roles: Roles,
+}
+
+/// What a process does. What this version does not do yet is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Takes events over HTTP.
+    pub publish: bool,
+    /// Counts: it is a member of the group.
+    pub count: bool,
 }
 
 /// The log that events are read from. Chosen independently of the store.
@@ -196,6 +207,10 @@ pub struct CountingConfig {
     pub flush_interval: Duration,
     /// `TOPICS_AUTO_APPLY`.
     pub topics_auto_apply: bool,
+    /// `SESSION_TIMEOUT_MS`.
+    pub session_timeout: Duration,
+    /// `HEARTBEAT_INTERVAL_MS`: below the session timeout.
+    pub heartbeat_interval: Duration,
 }
 
 /// The API.

@@ -10,7 +10,7 @@ use super::{
     partitions,
     reader::Reader,
     redis_url::{self, RedisUrl},
-    security,
+    roles, security,
     setting::{Setting, State},
     table::{self as t},
     types::{
@@ -21,6 +21,9 @@ use super::{
 
 /// The catalogue that runs where nothing else is asked for.
 const DEFAULT_CATALOG: &str = "video";
+
+/// How often a member says that it lives, where nothing else is asked for.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Reads everything; what is wrong stands in `reader.problems` afterwards, what is odd in `warnings`.
 pub fn validate(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> Config {
@@ -34,6 +37,7 @@ pub fn validate(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> Config {
         counting: counting(reader),
         http: http(reader),
         running: running(reader),
+        roles: roles::read(reader),
     };
     relations(reader, &config);
     config
@@ -194,7 +198,13 @@ fn counting(reader: &mut Reader<'_>) -> CountingConfig {
             None
         }
     };
+    let session_timeout = millis(reader, &t::SESSION_TIMEOUT_MS);
     CountingConfig {
+        session_timeout,
+        heartbeat_interval: match reader.is_given(&t::HEARTBEAT_INTERVAL_MS) {
+            true => millis(reader, &t::HEARTBEAT_INTERVAL_MS),
+            false => HEARTBEAT_INTERVAL.min(session_timeout / 3),
+        },
         catalogs,
         catalog_path,
         topics: reader.list(&t::TOPICS),
@@ -257,6 +267,10 @@ fn relations(reader: &mut Reader<'_>, config: &Config) {
     }
     if config.counting.flush_interval >= config.running.shutdown_timeout {
         reader.refuse(&t::FLUSH_INTERVAL_MS, "must be below SHUTDOWN_TIMEOUT");
+    }
+    if config.counting.heartbeat_interval >= config.counting.session_timeout {
+        let message = "must be below SESSION_TIMEOUT_MS, better a third of it, or members would be taken for dead";
+        reader.refuse(&t::HEARTBEAT_INTERVAL_MS, message);
     }
     if let (Some(topics), Some(partitions)) = (&config.counting.topics, &config.counting.partitions)
         && let Some(topic) = partitions.keys().find(|topic| !topics.contains(topic))

@@ -59,6 +59,11 @@ impl Worker {
         }
     }
 
+    /// Counts from `offset` on; what lies before it only fills the duplicate window.
+    pub fn count_from_now_on(&mut self, offset: i64) {
+        self.count_from = offset;
+    }
+
     /// What decodes the blocks of this worker.
     pub fn decoder(&self) -> &Arc<Decoder> {
         &self.decoder
@@ -76,6 +81,17 @@ impl Worker {
     pub fn step(&mut self, block: &Block, decoded: &mut Decoded) -> Result<Vec<Batch>, LogError> {
         self.decoder.block(block, self.count_from, decoded)?;
         Ok(self.count(decoded, block.next_offset))
+    }
+
+    /// Fills the duplicate window with the records of a decoded block that lie before `up_to`, and counts none.
+    pub fn remember(&mut self, decoded: &Decoded, up_to: i64) {
+        let before = decoded.entries.partition_point(|entry| entry.offset < up_to);
+        for run in decoded.entries[..before].chunks(PREFETCHED) {
+            self.window.prefetch(run.iter().filter(|entry| entry.has_identity).map(|entry| entry.identity));
+            for entry in run.iter().filter(|entry| entry.has_identity) {
+                self.window.insert(entry.offset, entry.time_ms, entry.identity);
+            }
+        }
     }
 
     /// Works through a decoded block that ends before `next_offset`. Batches come in order; the last one ends where the block

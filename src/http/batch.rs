@@ -114,13 +114,13 @@ pub(super) struct BatchResult<'a> {
     error: Option<&'a Problem>,
 }
 
-/// Publishes many events, each by itself. 200 where all are published, else 207 with a status for each; 503 where the
-/// broker has none of them.
+/// Publishes many events, each by itself: 200 where all are published, else 207 with a status for each; 503 where none is.
 #[utoipa::path(post, path = "/api/events/publish-batch", tag = "events", params(BatchParams),
     request_body(content((BatchRequest = "application/json"), (BatchEvent = "application/x-ndjson"))), responses(
     (status = 200, description = "The broker has every event", body = BatchPublished),
     (status = 207, description = "Some events are not published", body = BatchPublished),
     (status = 400, description = "The batch is wrong", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "This process does not publish (ROLES)", body = Problem, content_type = "application/problem+json"),
     (status = 413, description = "Too large", body = Problem, content_type = "application/problem+json"),
     (status = 415, description = "Neither JSON nor NDJSON", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "The broker has none of the events; try again after Retry-After", body = Problem, content_type = "application/problem+json"),
@@ -132,7 +132,7 @@ pub(super) async fn publish_batch(
     payload: Payload,
 ) -> Result<Response, Problem> {
     refuse_idempotency_key(&headers)?;
-    let mut reading = Reading { state: &state, batch: state.parts().publisher.batch(), refused: Vec::new(), events: 0 };
+    let mut reading = Reading { state: &state, batch: state.publisher()?.batch(), refused: Vec::new(), events: 0 };
     reading.read(&payload, params.topic.as_deref())?;
     let Reading { batch, refused, .. } = reading;
     // Its events are copied into records by now, which wait for the broker within the producer's cap.

@@ -78,6 +78,7 @@ pub(super) struct Published {
 #[utoipa::path(post, path = "/api/events/publish", tag = "events", request_body = PublishRequest, responses(
     (status = 200, description = "The broker has the event", body = Published),
     (status = 400, description = "The event is wrong", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "This process does not publish (ROLES)", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "Unknown topic", body = Problem, content_type = "application/problem+json"),
     (status = 413, description = "Too large", body = Problem, content_type = "application/problem+json"),
     (status = 415, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
@@ -89,6 +90,7 @@ pub(super) async fn publish(
     headers: HeaderMap,
     payload: Payload,
 ) -> Result<Json<Published>, Problem> {
+    let publisher = state.publisher()?;
     refuse_idempotency_key(&headers)?;
     let request: PublishRequest<'_> = payload.json()?;
     let PublishRequest { topic, data, priority, source, correlation_id, user_id, key, event_id, event_type } = request;
@@ -96,7 +98,7 @@ pub(super) async fn publish(
         [priority, source, correlation_id, user_id, key, event_id, event_type].map(text);
     let draft = Draft { data, priority, source, correlation_id, user_id, key, event_id, event_type };
     let Text(topic) = topic;
-    let published = state.parts().publisher.publish(&topic, &draft).await;
+    let published = publisher.publish(&topic, &draft).await;
     state.0.metrics.publish_ended(&topic, &published);
     match published {
         Ok(Receipt { event_id, topic, partition, offset }) => Ok(Json(Published {

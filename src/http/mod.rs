@@ -9,6 +9,7 @@ mod edge;
 mod events;
 mod extract;
 mod health;
+mod members;
 mod metrics;
 mod problem;
 mod results;
@@ -18,9 +19,11 @@ mod topics;
 
 use std::{sync::Arc, time::Duration};
 
+use axum::http::StatusCode;
+
 use crate::{
     catalog::plan::Catalog,
-    runtime::{health::Health, publish::Publisher, reads::Reads},
+    runtime::{health::Health, membership::Membership, publish::Publisher, reads::Reads},
 };
 
 pub use problem::Problem;
@@ -56,14 +59,16 @@ pub struct AppState(Arc<Shared>);
 
 /// The parts of an [`AppState`].
 pub struct Parts {
-    /// Publishes events.
-    pub publisher: Publisher,
+    /// Publishes events; absent where this process does not (`ROLES`).
+    pub publisher: Option<Publisher>,
     /// Reads results.
     pub reads: Arc<Reads>,
     /// What is configured.
     pub catalog: Arc<Catalog>,
     /// How the process is.
     pub health: Arc<Health>,
+    /// Who counts what.
+    pub membership: Arc<Membership>,
     /// The metrics as Prometheus' text.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Origins that browsers may call from: `*`, or a list separated by commas (`CORS_ORIGIN`); `None` allows none.
@@ -86,5 +91,12 @@ impl AppState {
 
     fn parts(&self) -> &Parts {
         &self.0.parts
+    }
+
+    fn publisher(&self) -> Result<&Publisher, Problem> {
+        self.parts().publisher.as_ref().ok_or_else(|| {
+            let detail = "this process does not publish (ROLES): send events to one that does";
+            Problem::named(StatusCode::FORBIDDEN, "role-is-off", detail)
+        })
     }
 }

@@ -8,7 +8,7 @@ use tower_http::{catch_panic::CatchPanicLayer, decompression::RequestDecompressi
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{AppState, MAX_BODY_BYTES, batch, counters, edge, events, extract, health, results, topics};
+use super::{AppState, MAX_BODY_BYTES, batch, counters, edge, events, extract, health, members, results, topics};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -52,6 +52,7 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(results::sets))
         .routes(routes!(results::trending))
         .routes(routes!(topics::list))
+        .routes(routes!(members::list))
         .routes(routes!(health::api_health))
         .routes(routes!(health::health))
         .routes(routes!(document))

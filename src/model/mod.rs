@@ -7,6 +7,7 @@ mod delta;
 mod ids;
 mod key;
 mod query;
+mod roster;
 mod secret;
 mod section;
 
@@ -15,5 +16,6 @@ pub use delta::{Delta, Element, Membership, Overflow, RecentEntry};
 pub use ids::{Origin, TopicPartition, topic_hash};
 pub use key::{Key, Kind};
 pub use query::{Answer, Query, RecentItem, ScanPage, TopItem};
+pub use roster::{Beat, Beaten, Lease, LeaseStep, MemberId, Roster};
 pub use secret::{MASK, Secret, SecretSource};
 pub use section::{Gap, Outcome, Refusal, RefusalReason, Section, ShardId, StoredPosition, Swap, SwapOutcome};

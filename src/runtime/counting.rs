@@ -1,36 +1,38 @@
-//! Counting as a whole: what is shared by the partitions' tasks, and how they start and end.
+//! Counting as a whole: what its loops share, and how they start and end.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dashmap::DashMap;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::{Mutex, Notify, watch},
+    task::JoinSet,
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    COUNTING_PART, STORE_PART,
+    COUNTING_PART, LOG_PART, STORE_PART,
+    coordinator::Coordinator,
     decoding::Decoding,
     fetcher::Fetcher,
     flusher::Flusher,
     generation::Generations,
     health::{Health, Level},
     measure,
+    membership::Membership,
+    origin::OffsetReset,
     outbox::Outbox,
-    partition::{PartitionTask, Stop},
-    takeover::OffsetReset,
+    partition::Stop,
     tally::Tallies,
-    tenure::{Tenure, Tenures},
-    topics,
+    tenure::Tenures,
+    topics::{self, PartitionCounts},
 };
 use crate::{
     catalog::plan::{Catalog, Topic},
     core::{backoff::Backoff, dedupe::IdentitySecret},
     log::Log,
-    model::TopicPartition,
+    model::{Beat, TopicPartition},
     store::{Store, StoreError},
 };
-
-/// How often the state of the partitions is written to health.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the user chose.
 #[derive(Clone, Debug)]
@@ -49,6 +51,10 @@ pub struct CountingOptions {
     pub partitions: BTreeMap<String, Vec<i32>>,
     /// `TOPICS_AUTO_APPLY`: create what is missing.
     pub create_topics: bool,
+    /// `SESSION_TIMEOUT_MS`.
+    pub session_timeout: Duration,
+    /// `HEARTBEAT_INTERVAL_MS`.
+    pub heartbeat_interval: Duration,
 }
 
 /// Why counting ended.
@@ -90,6 +96,12 @@ pub struct Counting {
     pub tally: Tallies,
     /// Partitions that have stopped, and why.
     pub stopped: DashMap<TopicPartition, Stop>,
+    /// This member in its group.
+    pub membership: Arc<Membership>,
+    /// A partition was not known: the topics are looked at again.
+    pub topics_stale: Notify,
+    /// Held while the origins of a topic's partitions are fixed.
+    pub fixing_origins: Mutex<()>,
 }
 
 impl Counting {
@@ -115,35 +127,65 @@ impl Counting {
             generations: Arc::clone(&self.generations),
             store: Arc::clone(&self.store),
             health: Arc::clone(&self.health),
-            tenures: Arc::clone(&self.tenures),
             interval: self.options.flush_interval,
         };
         let mut machinery = JoinSet::new();
         machinery.spawn(Arc::clone(&self.fetcher).run(fetching.clone()));
-        machinery.spawn(flusher.run(flushing.clone(), abandon));
+        machinery.spawn(flusher.run(flushing.clone(), abandon.clone()));
         machinery.spawn(Arc::clone(&self).report(flushing.clone()));
+        let (counts, counted) = watch::channel(PartitionCounts::new());
+        let topics = AbortOnDropHandle::new(tokio::spawn(topics::watch(
+            Arc::clone(&self),
+            chosen.clone(),
+            counts,
+            COUNTING_PART,
+        )));
 
         // A defect in one task must not leave its partition silently uncounted: it ends the process, loudly.
-        let halt = stop.child_token();
-        let mut tasks = JoinSet::new();
-        tokio::select! {
-            () = self.begin(&chosen, &mut tasks, &halt) => {}
-            () = halt.cancelled() => {}
-        }
-        let mut failure = None;
-        let mut watched = async |set: &mut JoinSet<()>| {
-            while let Some(joined) = set.join_next().await {
-                if let Err(error) = joined {
-                    halt.cancel();
-                    failure.get_or_insert(CountingError::Task(error.to_string()));
-                }
-            }
-        };
-        watched(&mut tasks).await;
+        let mut outcome = Coordinator::new(&self, &chosen, counted).run(&stop.child_token()).await;
+        drop(topics);
         fetching.cancel();
         flushing.cancel();
-        watched(&mut machinery).await;
-        failure.map_or(Ok(()), Err)
+        while let Some(joined) = machinery.join_next().await {
+            outcome = outcome.and(joined.map_err(|error| CountingError::Task(error.to_string())));
+        }
+        // Not before everything is flushed: others begin where this one has flushed to.
+        tokio::select! {
+            () = self.say_goodbye() => {}
+            () = abandon.cancelled() => {}
+        }
+        outcome
+    }
+
+    /// Where this process does not count (`ROLES`): keeps the topics there that are published to, and asks the store how it is.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn stand_aside(
+        self: Arc<Self>,
+        catalog: Arc<Catalog>,
+        stop: CancellationToken,
+    ) -> Result<(), CountingError> {
+        let (counts, _counted) = watch::channel(PartitionCounts::new());
+        let watching = topics::watch(Arc::clone(&self), catalog.topics.clone(), counts, LOG_PART);
+        let asked: Vec<TopicPartition> =
+            catalog.topics.first().map(|topic| TopicPartition::new(Arc::clone(&topic.name), 0)).into_iter().collect();
+        let asking = async {
+            loop {
+                let (level, reason) = match self.store.positions(&asked).await {
+                    Ok(_) => (Level::Ok, String::new()),
+                    Err(error) => (Level::Down, error.to_string()),
+                };
+                self.health.set(STORE_PART, level, reason, std::time::Instant::now());
+                tokio::time::sleep(self.options.heartbeat_interval).await;
+            }
+        };
+        tokio::select! {
+            () = watching => {}
+            () = asking => {}
+            () = stop.cancelled() => {}
+        }
+        Ok(())
     }
 
     fn is_chosen(&self, topic: &str) -> bool {
@@ -177,80 +219,26 @@ impl Counting {
         Ok(())
     }
 
-    /// Starts a task for each partition as soon as its topic is there.
-    async fn begin(self: &Arc<Self>, chosen: &[Arc<Topic>], tasks: &mut JoinSet<()>, stop: &CancellationToken) {
-        let mut waiting: Vec<Arc<Topic>> = chosen.to_vec();
-        let mut backoff = Backoff::log();
-        while !waiting.is_empty() {
-            let counts = topics::ensure(self, &waiting).await;
-            waiting.retain(|topic| {
-                let Some(count) = counts.get(&*topic.name) else { return true };
-                let partitions = self.partitions_of(&topic.name, *count);
-                tracing::info!(topic = %topic.name, partitions = partitions.len(), "counting");
-                for partition in partitions {
-                    let task = PartitionTask { counting: Arc::clone(self), topic: Arc::clone(topic), partition };
-                    tasks.spawn(task.run(stop.clone()));
-                }
-                false
-            });
-            if !waiting.is_empty() {
-                let names: Vec<&str> = waiting.iter().map(|topic| &*topic.name).collect();
-                let why = format!("waiting for topics: {}", names.join(", "));
-                self.health.set(COUNTING_PART, Level::Degraded, why, std::time::Instant::now());
-                tokio::time::sleep(backoff.next()).await;
-            }
-        }
-        self.health.set(COUNTING_PART, Level::Ok, "", std::time::Instant::now());
-    }
-
-    fn partitions_of(&self, topic: &str, count: i32) -> Vec<TopicPartition> {
-        let name: Arc<str> = topic.into();
-        let is_chosen =
-            |partition: &i32| self.options.partitions.get(topic).is_none_or(|chosen| chosen.contains(partition));
-        (0..count).filter(is_chosen).map(|partition| TopicPartition::new(Arc::clone(&name), partition)).collect()
-    }
-
-    /// Tells health and metrics which partitions stand, and sums up each second what was counted.
-    async fn report(self: Arc<Self>, stop: CancellationToken) {
-        let mut last = self.tally.total();
-        while !stop.is_cancelled() {
-            tokio::select! {
-                () = tokio::time::sleep(REPORT_INTERVAL) => {}
-                () = stop.cancelled() => {}
-            }
-            let tenures = self.tenures.alive();
-            for tenure in tenures.iter().filter(|tenure| tenure.has_flushed()) {
-                self.stopped.remove(&tenure.partition);
-            }
-            let stopped: Vec<String> =
-                self.stopped.iter().map(|entry| format!("{}: {}", entry.key(), entry.value().why)).collect();
-            measure::partitions_stopped(stopped.len());
-            if !stopped.is_empty() {
-                self.health.set(COUNTING_PART, Level::Degraded, stopped.join("; "), std::time::Instant::now());
-            } else if !tenures.is_empty() {
-                self.health.set(COUNTING_PART, Level::Ok, "", std::time::Instant::now());
-            }
-            let total = self.tally.total();
-            if total.records > last.records {
-                tracing::info!(
-                    records = total.records - last.records,
-                    events = total.events - last.events,
-                    duplicates = total.duplicates - last.duplicates,
-                    dead_letters = total.dead_letters - last.dead_letters,
-                    committed = committed(&tenures),
-                    "counted in the last second"
-                );
-            }
-            last = total;
+    /// What a heartbeat says that says goodbye: what others wait for passes to them at once, and not when the session ends.
+    pub(super) fn goodbye(&self) -> Beat {
+        Beat {
+            group: self.options.group.as_str().into(),
+            member: Arc::clone(&self.membership.me),
+            about: None,
+            session_timeout_ms: u64::try_from(self.options.session_timeout.as_millis()).unwrap_or(u64::MAX),
+            known_version: None,
+            steps: Vec::new(),
         }
     }
-}
 
-/// Where the partitions that have moved stand in the store, as `topic:partition=offset`.
-fn committed(tenures: &[Arc<Tenure>]) -> String {
-    /// Partitions named in one line.
-    const MAX_SHOWN: usize = 32;
-    let moved = tenures.iter().filter(|tenure| tenure.has_flushed()).take(MAX_SHOWN);
-    let shown = moved.filter_map(|tenure| Some(format!("{}={}", tenure.partition, tenure.stored()?.offset)));
-    shown.collect::<Vec<_>>().join(" ")
+    async fn say_goodbye(&self) {
+        if !self.membership.is_member() {
+            return;
+        }
+        match self.store.beat(&self.goodbye(), &[]).await {
+            Ok(_) => tracing::info!(member = %self.membership.me, "left the group"),
+            // Others wait for the end of the session then.
+            Err(error) => tracing::warn!(%error, "the group was not told that this member leaves"),
+        }
+    }
 }

@@ -10,18 +10,17 @@ use super::{
     generation::{Generations, Sealed, SealedSection},
     health::{Beat, Health, Level},
     measure,
-    tenure::{Tenure, Tenures, Verdict},
+    recheck::{conflict, told},
+    tenure::{Tenure, Verdict},
 };
 use crate::{
     core::backoff::Backoff,
-    model::{Checkpoint, Outcome, Section},
+    model::{Outcome, Section},
     store::Store,
 };
 
 /// A critical event waits no longer than this for its flush.
 const CRITICAL_DELAY: Duration = Duration::from_millis(20);
-/// How often the stored checkpoints are read again, so that a store that fell back is noticed on idle topics too.
-const RECHECK_INTERVAL: Duration = Duration::from_secs(3);
 /// The flusher is taken for stalled when it has been silent for longer: several deadlines of the store.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
 
@@ -33,8 +32,6 @@ pub struct Flusher {
     pub store: Arc<dyn Store>,
     /// Whom it tells.
     pub health: Arc<Health>,
-    /// The tenures to recheck.
-    pub tenures: Arc<Tenures>,
     /// `FLUSH_INTERVAL_MS`.
     pub interval: Duration,
 }
@@ -46,7 +43,6 @@ impl Flusher {
     /// again from the log after the next start.
     pub async fn run(self, stop: CancellationToken, abandon: CancellationToken) {
         let beat = self.health.watch("flusher", MAX_SILENCE + self.interval, std::time::Instant::now());
-        let mut next_recheck = Instant::now() + RECHECK_INTERVAL;
         loop {
             self.wait(&stop).await;
             beat.beat(std::time::Instant::now());
@@ -64,10 +60,6 @@ impl Flusher {
             }
             if is_last {
                 return;
-            }
-            if Instant::now() >= next_recheck {
-                self.recheck().await;
-                next_recheck = Instant::now() + RECHECK_INTERVAL;
             }
         }
     }
@@ -131,28 +123,6 @@ impl Flusher {
     fn store_is(&self, level: Level, reason: &str) {
         self.health.set(super::STORE_PART, level, reason, std::time::Instant::now());
     }
-
-    /// Ends tenures whose stored checkpoint is not what they believe. No flush is under way here.
-    async fn recheck(&self) {
-        let tenures = self.tenures.alive();
-        let partitions: Vec<_> = tenures.iter().map(|tenure| tenure.partition.clone()).collect();
-        match self.store.positions(&partitions).await {
-            Ok(positions) => {
-                self.store_is(Level::Ok, "");
-                for (tenure, shards) in tenures.iter().zip(positions) {
-                    let stored = shards.first().and_then(|position| position.checkpoint);
-                    let believed = tenure.stored();
-                    if stored != believed {
-                        conflict(
-                            tenure,
-                            &format!("the store has {}, this member believed {}", told(stored), told(believed)),
-                        );
-                    }
-                }
-            }
-            Err(error) => self.store_is(Level::Down, &error.to_string()),
-        }
-    }
 }
 
 fn retain<T>(values: &mut Vec<T>, keep: &[bool]) {
@@ -182,21 +152,4 @@ fn settle(tenure: &Tenure, section: &Section, outcome: Outcome, newest_ms: i64) 
             tenure.end(Verdict::Refused(refusal.to_string()));
         }
     }
-}
-
-/// A checkpoint for people.
-fn told(checkpoint: Option<Checkpoint>) -> String {
-    checkpoint.map_or_else(
-        || "no checkpoint".to_owned(),
-        |Checkpoint { offset, incarnation, fingerprint }| {
-            format!("offset {offset} (incarnation {incarnation}, rules {fingerprint})")
-        },
-    )
-}
-
-fn conflict(tenure: &Tenure, what: &str) {
-    measure::conflict(&tenure.partition.topic);
-    tracing::warn!(topic = %tenure.partition.topic, partition = tenure.partition.partition,
-        "checkpoint conflict: {what}; what this member held is void, and counting goes on from what is stored");
-    tenure.end(Verdict::Conflict(what.to_owned()));
 }

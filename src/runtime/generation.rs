@@ -207,6 +207,11 @@ impl Generations {
         self.settled.notify_waiters();
     }
 
+    /// Even where no flush is being applied; another number once one was. Two equal even numbers: nothing was applied meanwhile.
+    pub fn flush_number(&self) -> u64 {
+        self.flush_number.load(Ordering::Acquire)
+    }
+
     /// Waits until a flush is due before its interval.
     pub async fn due(&self) {
         self.due.notified().await;

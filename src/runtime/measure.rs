@@ -80,6 +80,21 @@ pub(super) fn partitions_stopped(count: usize) {
     table::PARTITIONS_STOPPED.gauge(&[]).set(count as f64);
 }
 
+/// How many members the group has, and how many partitions this one counts.
+pub(super) fn standing(members: usize, held: usize) {
+    table::MEMBERS.gauge(&[]).set(members as f64);
+    table::PARTITIONS_HELD.gauge(&[]).set(held as f64);
+}
+
+pub(super) fn heartbeat(took: Duration) {
+    table::HEARTBEAT_DURATION.histogram(&[]).record(took);
+}
+
+/// Time from getting a partition to counting it.
+pub(super) fn took_over(topic: &str, took: Duration) {
+    table::TAKEOVER_DURATION.histogram(&[topic]).record(took);
+}
+
 pub(super) fn pending(values: usize) {
     table::PENDING_KEYS.gauge(&[]).set(values as f64);
 }

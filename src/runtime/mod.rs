@@ -1,22 +1,28 @@
 //! What drives the core: tasks, clocks and retries around values that know neither.
 //!
-//! [`counting`] starts a task per partition ([`partition`], which begins with [`takeover`]) and the two loops that they
-//! share: [`fetcher`] and [`flusher`]. Between them lie [`decoding`] and the [`generation`]s. [`sameness`] sees whether the
+//! [`counting`] starts the loops that all partitions share: [`fetcher`], [`flusher`], and [`coordinator`], which is this member's
+//! voice in its group and has a task for each partition that it holds ([`partition`], which begins with [`takeover`]). Between them lie [`decoding`] and the [`generation`]s. [`sameness`] sees whether the
 //! log is still the one that was counted. [`outbox`] sends dead letters and forwards, [`publish`] what comes over HTTP, both
 //! through the [`producer`].
 
+mod coordinator;
 pub mod counting;
 pub mod decoding;
 pub mod fetcher;
 pub mod flusher;
 pub mod generation;
+mod handover;
 pub mod health;
 mod measure;
+pub mod membership;
+mod origin;
 pub mod outbox;
 mod partition;
 pub mod producer;
 pub mod publish;
 pub mod reads;
+mod recheck;
+mod report;
 pub mod routing;
 mod sameness;
 pub mod sender;
@@ -25,8 +31,8 @@ pub mod tally;
 pub mod tenure;
 mod topics;
 
+pub use origin::OffsetReset;
 pub use partition::Stop;
-pub use takeover::OffsetReset;
 
 /// The only shard of this version.
 const SHARD: crate::model::ShardId = 0;

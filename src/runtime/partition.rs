@@ -1,15 +1,21 @@
-//! A partition's task: one tenure after the other, each from reading the checkpoint to a conflict or the end.
+//! A partition's task: it waits for the lease ([`warm`]), then has one tenure after the other, each from reading the checkpoint
+//! to a conflict or the end.
+
+mod blocks;
+mod warm;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::warm::Warmed;
 use super::{
     counting::Counting,
-    decoding::{Ahead, DecodedBlock},
-    fetcher::Subscription,
+    decoding::DecodedBlock,
+    handover::Handover,
     measure, sameness,
+    takeover::Start,
     tenure::{Tenure, Verdict},
 };
 use crate::{
@@ -19,8 +25,6 @@ use crate::{
     model::TopicPartition,
 };
 
-/// Blocks of one partition that are decoded before their turn, if there is room over all partitions.
-const MAX_AHEAD: usize = 4;
 /// A tenure that lasted so long began well: the next trouble is a new one.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
@@ -60,17 +64,48 @@ pub(super) struct PartitionTask {
     pub counting: Arc<Counting>,
     pub topic: Arc<Topic>,
     pub partition: TopicPartition,
+    pub handover: Arc<Handover>,
 }
 
 impl PartitionTask {
-    /// Counts the partition until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Counts the partition once its lease is granted, until it is stopped, and says which partition that was. What was counted
+    /// is flushed then: another member goes on behind it. When all is halted, the last flush does that for all partitions.
+    pub async fn run(self, halt: CancellationToken) -> TopicPartition {
+        let warmed = tokio::select! {
+            warmed = self.warm() => warmed,
+            () = self.handover.stop.cancelled() => return self.partition,
+        };
+        self.count_on(warmed).await;
+        tokio::select! {
+            () = self.let_go() => {}
+            () = halt.cancelled() => {}
+        }
+        self.partition
+    }
+
+    async fn let_go(&self) {
+        for tenure in self.counting.tenures.alive() {
+            if tenure.partition == self.partition {
+                self.counting.generations.flushed(&tenure).await;
+                tenure.let_go();
+                if let Some(last) = tenure.stored() {
+                    tracing::info!(topic = %self.partition.topic, partition = self.partition.partition, offset = last.offset,
+                        "let go: counted from offset {} to {}", tenure.begin, last.offset);
+                }
+            }
+        }
+        self.counting.stopped.remove(&self.partition);
+        measure::lag(&self.partition, 0, 0.0);
+    }
+
+    async fn count_on(&self, mut warmed: Option<Warmed>) {
+        let stop = &self.handover.stop;
         let mut again = Backoff::store();
         let mut stuck = Backoff::person();
         loop {
             let began = Instant::now();
             let end = tokio::select! {
-                end = self.tenure(&stop) => end,
+                end = self.tenure(stop, warmed.take()) => end,
                 () = stop.cancelled() => End::Stopped,
             };
             if began.elapsed() >= SETTLED_AFTER {
@@ -97,23 +132,33 @@ impl PartitionTask {
         }
     }
 
-    async fn tenure(&self, stop: &CancellationToken) -> End {
+    /// What turns the partition's blocks into batches, from an offset on.
+    fn worker(&self, count_from: i64) -> Worker {
+        let (topic, secret) = (Arc::clone(&self.topic), Arc::clone(&self.counting.secret));
+        Worker::new(topic, self.partition.clone(), secret, count_from, self.counting.options.batch_events)
+    }
+
+    async fn tenure(&self, stop: &CancellationToken, warmed: Option<Warmed>) -> End {
         let start = match super::takeover::take_over(&self.counting, &self.topic, &self.partition).await {
             Ok(start) => start,
             Err(end) => return end,
         };
         let tenure = Arc::clone(&start.tenure);
-        let mut worker = Worker::new(
-            Arc::clone(&self.topic),
-            self.partition.clone(),
-            Arc::clone(&self.counting.secret),
-            start.count_from,
-            self.counting.options.batch_events,
-        );
+        let is_warm = warmed.is_some();
+        let (mut worker, fetch_from) = warmed
+            .and_then(|warmed| warmed.begin(&start))
+            .unwrap_or_else(|| (self.worker(start.count_from), start.fetch_from));
         self.counting.stopped.remove_if(&self.partition, |_, stop| !stop.until_flush);
-        let mut blocks = self.counting.fetcher.subscribe(self.partition.clone(), start.fetch_from);
+        let mut blocks = self.counting.fetcher.subscribe(self.partition.clone(), fetch_from);
         let mut ahead = VecDeque::new();
+        let mut granted_at = self.handover.granted_at();
+        let mut read_to = fetch_from;
         loop {
+            if read_to >= start.count_from
+                && let Some(granted_at) = granted_at.take()
+            {
+                self.took_over(&start, granted_at, is_warm);
+            }
             let block = tokio::select! {
                 block = self.next_block(&worker, &mut blocks, &mut ahead) => block,
                 verdict = tenure.ended() => return ended(verdict),
@@ -130,43 +175,19 @@ impl PartitionTask {
             if let Err(why) = same {
                 return self.close(&tenure, End::Again(why)).await;
             }
-            // A stop lets the block be finished: what was merged by then is in the last flush.
+            read_to = block.next_offset;
             if let Err(end) = self.count(&tenure, &mut worker, block, stop).await {
                 return end;
             }
         }
     }
 
-    /// The next block, decoded; those behind it that are there already are begun.
-    async fn next_block(
-        &self,
-        worker: &Worker,
-        blocks: &mut Subscription,
-        ahead: &mut VecDeque<Ahead>,
-    ) -> Option<Result<DecodedBlock, LogError>> {
-        let (decoding, decoder, count_from) = (&self.counting.decoding, worker.decoder(), worker.count_from());
-        let current = match ahead.pop_front() {
-            Some(current) => Ok(current),
-            None => match blocks.next().await? {
-                Ok(held) => Err(held),
-                Err(error) => return Some(Err(error)),
-            },
-        };
-        while ahead.len() < MAX_AHEAD
-            && let Some(room) = decoding.room_ahead()
-            && let Some(held) = blocks.ready()
-        {
-            ahead.push_back(decoding.decode_ahead(room, decoder, count_from, held));
-        }
-        let decoded = match current {
-            Ok(current) => current.decoded().await,
-            Err(held) => decoding.decode(decoder, count_from, held).await,
-        };
-        match decoded {
-            Ok(decoded) => Some(decoded.outcome.clone().map(|()| decoded)),
-            // A defect ends this task too, and so the process, loudly; else the process is ending.
-            Err(error) => error.try_into_panic().map_or(None, |panic| std::panic::resume_unwind(panic)),
-        }
+    /// Tells how long the partition paused on this side: from its lease to having read the duplicate window.
+    fn took_over(&self, start: &Start, granted_at: Instant, is_warm: bool) {
+        let took = granted_at.elapsed();
+        measure::took_over(&self.partition.topic, took);
+        tracing::info!(topic = %self.partition.topic, partition = self.partition.partition, offset = start.count_from,
+            took_ms = took.as_millis() as u64, is_warm, "taken over: counts from offset {} on", start.count_from);
     }
 
     /// Counts one block: effects acknowledged first, then merged (invariant 2).
@@ -226,6 +247,10 @@ impl PartitionTask {
     async fn lost(&self, tenure: &Arc<Tenure>, error: LogError) -> End {
         let end = match error {
             LogError::OffsetOutOfRange { .. } => End::Again(error.to_string()),
+            error @ LogError::Unknown { .. } => {
+                self.counting.topics_stale.notify_one();
+                End::stuck(error)
+            }
             error => End::stuck(error),
         };
         self.close(tenure, end).await

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    LOG_PART, SHARD, STORE_PART, counting::Counting, health::Level, measure, partition::End, sameness, tenure::Tenure,
+    LOG_PART, SHARD, STORE_PART, counting::Counting, health::Level, measure, origin, partition::End, sameness,
+    tenure::Tenure,
 };
 use crate::{
     catalog::plan::Topic,
@@ -20,15 +21,6 @@ pub(super) struct Start {
     pub count_from: i64,
     /// The first offset to read: the duplicate window lies before `count_from`.
     pub fetch_from: i64,
-}
-
-/// Which offset a group begins at on a partition without a checkpoint (`KAFKA_AUTO_OFFSET_RESET`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OffsetReset {
-    /// The log's start.
-    Earliest,
-    /// The log's end when the group first came.
-    Latest,
 }
 
 pub(super) async fn take_over(
@@ -48,7 +40,7 @@ pub(super) async fn take_over(
     };
     let begin = match stored {
         Some(checkpoint) => checkpoint.offset,
-        None => origin(counting, partition, position.origin, log_start, log_end).await,
+        None => origin::origin(counting, partition, position.origin, log_start, log_end).await?,
     };
     if begin > log_end {
         return Err(End::stuck(format!(
@@ -66,8 +58,7 @@ pub(super) async fn take_over(
             "gap: the broker no longer holds offsets {begin} to {log_start}, so {} records are not counted; raise the topic's retention", log_start - begin);
         counting.generations.note_gap(&tenure, gap);
     }
-    let window_from =
-        if topic.identity.is_empty() { count_from } else { count_from.saturating_sub(topic.dedupe.offsets) };
+    let window_from = window_from(topic, count_from);
     if window_from < log_start && log_start > 0 {
         tracing::info!(topic = %partition.topic, partition = partition.partition,
             "duplicate window shortened: it reaches back to offset {log_start} only, where the log begins");
@@ -77,7 +68,12 @@ pub(super) async fn take_over(
     Ok(Start { tenure, count_from, fetch_from: window_from.max(log_start) })
 }
 
-async fn offset_at(counting: &Counting, partition: &TopicPartition, at: At) -> Result<i64, End> {
+/// Where the duplicate window before an offset begins.
+pub(super) fn window_from(topic: &Topic, count_from: i64) -> i64 {
+    if topic.identity.is_empty() { count_from } else { count_from.saturating_sub(topic.dedupe.offsets) }
+}
+
+pub(super) async fn offset_at(counting: &Counting, partition: &TopicPartition, at: At) -> Result<i64, End> {
     ask(counting, || counting.log.offset_at(partition, at)).await.map_err(End::stuck)
 }
 
@@ -102,7 +98,10 @@ pub(super) async fn ask<T, F: Future<Output = Result<T, LogError>>>(
 
 /// Tries a store call until it succeeds. An error that does not pass by itself is said loudly and tried again, more slowly:
 /// a password may be mended while we wait.
-async fn until_stored<T, F: Future<Output = Result<T, StoreError>>>(counting: &Counting, call: impl Fn() -> F) -> T {
+pub(super) async fn until_stored<T, F: Future<Output = Result<T, StoreError>>>(
+    counting: &Counting,
+    call: impl Fn() -> F,
+) -> T {
     let (mut passing, mut lasting) = (Backoff::store(), Backoff::person());
     loop {
         match call().await {
@@ -117,30 +116,10 @@ async fn until_stored<T, F: Future<Output = Result<T, StoreError>>>(counting: &C
     }
 }
 
-async fn stored_position(counting: &Counting, partition: &TopicPartition) -> StoredPosition {
+pub(super) async fn stored_position(counting: &Counting, partition: &TopicPartition) -> StoredPosition {
     let partitions = std::slice::from_ref(partition);
     let positions = until_stored(counting, || counting.store.positions(partitions)).await;
     positions.into_iter().next().and_then(|shards| shards.into_iter().next()).unwrap_or_default()
-}
-
-/// The group's first offset on the partition: resolved once, kept for ever, never resolved again.
-async fn origin(
-    counting: &Counting,
-    partition: &TopicPartition,
-    known: Option<i64>,
-    log_start: i64,
-    log_end: i64,
-) -> i64 {
-    if let Some(origin) = known {
-        return origin;
-    }
-    let resolved = match counting.options.offset_reset {
-        OffsetReset::Earliest => log_start,
-        OffsetReset::Latest => log_end,
-    };
-    let wanted = [(partition.clone(), resolved)];
-    let fixed = until_stored(counting, || counting.store.fix_origins(&wanted)).await;
-    fixed.first().copied().unwrap_or(resolved)
 }
 
 /// Where the rules have changed since the checkpoint, they are put in force at the same offset by compare-and-set: with one

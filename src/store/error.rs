@@ -1,5 +1,7 @@
 //! What can go wrong with a store.
 
+use crate::{core::roster::BeatError, model::Beat};
+
 /// An error of a [`super::Store`] call as a whole. What is wrong with one section is an outcome, not an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -50,6 +52,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// A heartbeat that is not taken in.
+    pub fn refused_beat(beat: &Beat, error: BeatError) -> Self {
+        Self::Refused { doing: format!("beating for group {:?}", beat.group), reason: error.to_string() }
+    }
+
     /// Whether the same call can succeed later without anyone changing anything.
     pub fn is_retriable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })

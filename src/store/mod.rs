@@ -12,7 +12,7 @@ use async_trait::async_trait;
 pub use error::StoreError;
 
 use crate::model::{
-    Answer, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
+    Answer, Beat, Beaten, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
 };
 
 /// Greatest sum, either way, that an element of a `top` window can have: 2^53. Redis keeps scores as doubles, which are no
@@ -42,6 +42,23 @@ pub trait Store: Send + Sync + 'static {
     /// After an error it is unknown which sections were applied: send the very same sections again; those that were applied
     /// answer [`Outcome::AlreadyApplied`].
     async fn apply(&self, shard: ShardId, sections: &[Section]) -> Result<Vec<Outcome>, StoreError>;
+
+    /// Takes in a member's heartbeat and reads positions, in one exchange. Members whose session has ended, by the store's
+    /// clock, are taken off the list with their leases first; then the member's own steps are taken.
+    ///
+    /// The same rule in every implementation: [`crate::core::roster::Group`]. It costs one exchange, and unless something
+    /// changed the same however many partitions the group has.
+    ///
+    /// Positions as [`Store::positions`] gives them, read after the steps.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] where a [`crate::core::roster::BeatError`] says why, also while the group is full. After any
+    /// other error it is unknown whether the steps were taken; the next beat's roster tells.
+    async fn beat(
+        &self,
+        beat: &Beat,
+        partitions: &[TopicPartition],
+    ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError>;
 
     /// Answers queries, in order, each of the kind of its query.
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError>;

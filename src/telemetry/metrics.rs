@@ -73,6 +73,10 @@ metrics_table! {
     PARTITION_LAG_RECORDS: Kind::Gauge, Count, "partition_lag_records", ["topic", "partition"], "Records between the checkpoint and the high watermark.";
     PARTITION_LAG_SECONDS: Kind::Gauge, Seconds, "partition_lag_seconds", ["topic", "partition"], "Age of the newest counted record while behind; 0 at the end.";
     PARTITIONS_STOPPED: Kind::Gauge, Count, "partitions_stopped", [], "Partitions that wait for somebody to act; the log says why.";
+    PARTITIONS_HELD: Kind::Gauge, Count, "partitions_held", [], "Partitions that this member counts.";
+    MEMBERS: Kind::Gauge, Count, "members", [], "Members of the group that are alive.";
+    TAKEOVER_DURATION: Kind::Histogram(LONG_SECONDS), Seconds, "takeover_duration_seconds", ["topic"], "From getting a partition to counting it: how long it paused on this side.";
+    HEARTBEAT_DURATION: Kind::Histogram(SECONDS), Seconds, "heartbeat_duration_seconds", [], "Time of a heartbeat until the store answered.";
     FLUSH_DURATION: Kind::Histogram(SECONDS), Seconds, "flush_duration_seconds", [], "Time of a flush until the store answered.";
     FLUSH_KEYS: Kind::Histogram(KEYS), Count, "flush_keys", [], "Keys written in a flush.";
     FLUSH_FAILURES: Kind::Counter, Count, "flush_failures_total", [], "Flushes that failed and were sent again.";

@@ -14,12 +14,16 @@ use streamgauge::{
     catalog::{self, CatalogChoice, Source, plan::Catalog},
     core::dedupe::{IdentitySecret, SECRET_BYTES},
     log::{FetchLimits, Log, OutRecord},
-    model::{Answer, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition},
+    model::{
+        Answer, Beat, Beaten, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
+        TopicPartition,
+    },
     runtime::{
         COUNTING_PART, LOG_PART, OffsetReset, STORE_PART,
         counting::{Counting, CountingError, CountingOptions},
         fetcher::Fetcher,
         health::Health,
+        membership::Membership,
         outbox::Outbox,
         producer::{Producer, ProducerOptions},
         routing::Routing,
@@ -27,7 +31,10 @@ use streamgauge::{
     },
     store::{Store, StoreError},
 };
-use tokio::task::JoinHandle;
+use tokio::{
+    sync::{Mutex, Notify},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
@@ -55,8 +62,10 @@ pub struct FaultyStore {
     pub lost_replies: AtomicUsize,
     /// So many of the next flushes fail before anything is applied.
     pub failures: AtomicUsize,
-    /// Nothing can be written until it is up again.
+    /// No results can be written until it is up again.
     pub is_down: AtomicBool,
+    /// No heartbeat is heard until it is no more.
+    pub is_deaf: AtomicBool,
     /// Calls that wrote, or tried to.
     pub flushes: AtomicUsize,
 }
@@ -91,6 +100,17 @@ impl Store for FaultyStore {
         }
         let outcomes = self.inner.apply(shard, sections).await?;
         if take(&self.lost_replies) { Err(unavailable("no answer in time")) } else { Ok(outcomes) }
+    }
+
+    async fn beat(
+        &self,
+        beat: &Beat,
+        partitions: &[TopicPartition],
+    ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
+        if self.is_deaf.load(Ordering::SeqCst) {
+            return Err(unavailable("connection refused"));
+        }
+        self.inner.beat(beat, partitions).await
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {
@@ -130,8 +150,11 @@ impl World {
     }
 
     fn of(catalog: Catalog, partitions: i32) -> Self {
+        let log = MemoryLog::new(partitions, 37);
+        // Made by somebody else: the log has its own mind about how many partitions a topic has.
+        catalog.topics.iter().for_each(|topic| log.have(&topic.name));
         Self {
-            log: Arc::new(MemoryLog::new(partitions, 37)),
+            log: Arc::new(log),
             store: Arc::default(),
             catalog: Arc::new(catalog),
             options: CountingOptions {
@@ -142,6 +165,8 @@ impl World {
                 topics: Vec::new(),
                 partitions: BTreeMap::new(),
                 create_topics: true,
+                session_timeout: Duration::from_millis(600),
+                heartbeat_interval: Duration::from_millis(50),
             },
         }
     }
@@ -161,6 +186,15 @@ impl World {
 
     pub fn checkpoint(&self, partition: &TopicPartition) -> Option<i64> {
         self.held().checkpoints.get(partition).map(|checkpoint| checkpoint.offset)
+    }
+
+    /// The partitions of the catalogue.
+    pub fn partitions(&self) -> Vec<TopicPartition> {
+        let chosen =
+            |name: &str| self.options.topics.is_empty() || self.options.topics.iter().any(|topic| topic == name);
+        let topics = self.catalog.topics.iter().filter(|topic| chosen(&topic.name));
+        let count = self.log.partitions_per_topic();
+        topics.flat_map(|topic| (0..count).map(|number| TopicPartition::new(&*topic.name, number))).collect()
     }
 
     /// What the fold says of everything that was ever appended.
@@ -183,6 +217,18 @@ impl World {
 
     /// Starts a member.
     pub fn member(&self) -> Member {
+        self.member_with(self.options.clone())
+    }
+
+    /// Starts a member that knows of no other one, as if it were cut off: it counts every partition.
+    pub fn loner(&self) -> Member {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        self.member_with(CountingOptions { group: format!("alone-{number}"), ..self.options.clone() })
+    }
+
+    /// Starts a member with options of its own.
+    pub fn member_with(&self, options: CountingOptions) -> Member {
         let log: Arc<dyn Log> = Arc::clone(&self.log) as _;
         let now = Instant::now();
         let health = Arc::new(Health::new(now));
@@ -202,15 +248,22 @@ impl World {
                 producer: Arc::new(Producer::new(Arc::clone(&log), ProducerOptions::default())),
                 routing: Arc::new(Routing::new(Arc::clone(&log))),
                 health: Arc::clone(&health),
-                group: self.options.group.clone(),
+                group: options.group.clone(),
             },
             log,
             tenures: Arc::default(),
             health,
             secret: Arc::new(IdentitySecret([9; SECRET_BYTES])),
-            options: self.options.clone(),
+            membership: Arc::new(Membership::new(
+                options.group.clone(),
+                uuid::Uuid::new_v4().to_string().into(),
+                "here".to_owned(),
+            )),
+            options,
             tally: Tallies::default(),
             stopped: dashmap::DashMap::new(),
+            topics_stale: Notify::new(),
+            fixing_origins: Mutex::default(),
         });
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
         let run = Arc::clone(&counting).run(Arc::clone(&self.catalog), stop.clone(), abandon.clone());

@@ -21,11 +21,12 @@ use streamgauge::{
     http::{AppState, Parts},
     log::OutRecord,
     model::{
-        Answer, Fingerprint, Outcome, Query, RecentItem, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
-        TopItem, TopicPartition,
+        Answer, Beat, Beaten, Fingerprint, Outcome, Query, RecentItem, ScanPage, Section, ShardId, StoredPosition,
+        Swap, SwapOutcome, TopItem, TopicPartition,
     },
     runtime::{
         health::Health,
+        membership::Membership,
         publish::{Publisher, SendError, Sender},
         reads::{PendingCounters, PendingValue, Reads},
     },
@@ -39,6 +40,7 @@ pub struct App {
     pub sender: Arc<MemorySender>,
     pub results: Arc<MemoryResults>,
     pub health: Arc<Health>,
+    pub membership: Arc<Membership>,
     pub shutdown: CancellationToken,
     pub served: JoinHandle<std::io::Result<()>>,
     client: reqwest::Client,
@@ -46,21 +48,19 @@ pub struct App {
 
 impl App {
     pub async fn start() -> Self {
-        Self::serve(None).await
+        Self::serve(None, true).await
     }
 
-    pub async fn with_cors(origins: &str) -> Self {
-        Self::serve(Some(origins.to_owned())).await
-    }
-
-    async fn serve(cors_origin: Option<String>) -> Self {
+    pub async fn serve(cors_origin: Option<String>, publishes: bool) -> Self {
         let (sender, results) = (Arc::new(MemorySender::default()), Arc::new(MemoryResults::default()));
         let (catalog, health) = (Arc::new(catalog()), Arc::new(Health::new(Instant::now())));
+        let membership = Arc::new(Membership::new("g".to_owned(), "m-1".into(), "here".to_owned()));
         let state = AppState::new(Parts {
-            publisher: Publisher::new(catalog.clone(), sender.clone()),
+            publisher: publishes.then(|| Publisher::new(catalog.clone(), sender.clone())),
             reads: Arc::new(Reads::new(catalog.clone(), results.clone(), results.clone())),
             catalog,
             health: health.clone(),
+            membership: membership.clone(),
             render_metrics: Arc::new(|| "metrics here\n".to_owned()),
             cors_origin,
         });
@@ -70,7 +70,7 @@ impl App {
         streamgauge::tls::install_provider();
         let client =
             reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(20)).build().unwrap();
-        Self { address, sender, results, health, shutdown, served, client }
+        Self { address, sender, results, health, membership, shutdown, served, client }
     }
 
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
@@ -171,11 +171,7 @@ impl Sender for MemorySender {
     }
 
     async fn send_all(&self, topic: &str, records: Vec<OutRecord>) -> Vec<Result<(i32, i64), SendError>> {
-        let mut answers = Vec::new();
-        for record in records {
-            answers.push(self.send(topic, record).await);
-        }
-        answers
+        futures::future::join_all(records.into_iter().map(|record| self.send(topic, record))).await
     }
 }
 
@@ -273,6 +269,10 @@ impl Store for MemoryResults {
     }
 
     async fn apply(&self, _: ShardId, _: &[Section]) -> Result<Vec<Outcome>, StoreError> {
+        unreachable!("the API reads results only")
+    }
+
+    async fn beat(&self, _: &Beat, _: &[TopicPartition]) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
         unreachable!("the API reads results only")
     }
 

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering},
     },
 };
 
@@ -49,7 +49,9 @@ pub struct MemoryLog {
     /// How often a record was refused.
     pub refused: AtomicUsize,
     appended: Notify,
-    partitions_per_topic: i32,
+    /// It says nothing of where partitions begin and end.
+    is_silent: AtomicBool,
+    partitions_per_topic: AtomicI32,
     /// Most records of a block.
     block_records: usize,
 }
@@ -61,7 +63,8 @@ impl MemoryLog {
             refusing: Mutex::default(),
             refused: AtomicUsize::new(0),
             appended: Notify::new(),
-            partitions_per_topic,
+            is_silent: AtomicBool::new(false),
+            partitions_per_topic: AtomicI32::new(partitions_per_topic),
             block_records,
         }
     }
@@ -75,6 +78,25 @@ impl MemoryLog {
         drop(partitions);
         self.appended.notify_waiters();
         offset
+    }
+
+    pub fn partitions_per_topic(&self) -> i32 {
+        self.partitions_per_topic.load(Ordering::SeqCst)
+    }
+
+    /// Has a topic.
+    pub fn have(&self, topic: &str) {
+        self.partitions.lock().unwrap().entry(TopicPartition::new(topic, 0)).or_default();
+    }
+
+    /// Gives every topic so many partitions.
+    pub fn grow(&self, partitions_per_topic: i32) {
+        self.partitions_per_topic.store(partitions_per_topic, Ordering::SeqCst);
+    }
+
+    /// Whether it says where partitions begin and end.
+    pub fn keep_silent(&self, is_silent: bool) {
+        self.is_silent.store(is_silent, Ordering::SeqCst);
     }
 
     /// Forgets what lies before an offset.
@@ -175,7 +197,8 @@ impl Log for MemoryLog {
     async fn topics(&self) -> Result<Vec<TopicInfo>, LogError> {
         let names: BTreeSet<String> =
             self.partitions.lock().unwrap().keys().map(|partition| partition.topic.to_string()).collect();
-        Ok(names.into_iter().map(|name| TopicInfo { name, partitions: self.partitions_per_topic }).collect())
+        let partitions = self.partitions_per_topic();
+        Ok(names.into_iter().map(|name| TopicInfo { name, partitions }).collect())
     }
 
     async fn create_topic(&self, topic: &TopicSpec) -> Result<bool, LogError> {
@@ -187,6 +210,10 @@ impl Log for MemoryLog {
     }
 
     async fn offset_at(&self, partition: &TopicPartition, at: At) -> Result<i64, LogError> {
+        if self.is_silent.load(Ordering::SeqCst) {
+            let what = format!("looking at {partition}");
+            return Err(LogError::Unavailable { what, reason: "nobody answers".to_owned() });
+        }
         let partitions = self.partitions.lock().unwrap();
         let held = partitions.get(partition);
         Ok(match at {

@@ -3,14 +3,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Mutex,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
 use streamgauge::{
+    core::roster::Group,
     model::{
-        Answer, Checkpoint, Delta, Gap, LogIdentity, Origin, Outcome, Query, Refusal, RefusalReason, ScanPage, Section,
-        ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
+        Answer, Beat, Beaten, Checkpoint, Delta, Gap, LogIdentity, Origin, Outcome, Query, Refusal, RefusalReason,
+        ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
     },
     store::{Store, StoreError},
 };
@@ -31,6 +36,7 @@ pub struct Held {
     tops: Expiring<BTreeMap<String, i64>>,
     sets: BTreeMap<String, BTreeSet<String>>,
     documents: BTreeMap<String, Vec<u8>>,
+    groups: BTreeMap<Arc<str>, Group>,
 }
 
 impl Held {
@@ -134,21 +140,34 @@ impl Held {
 
 /// The store.
 #[derive(Default)]
-pub struct MemoryStore(Mutex<Held>);
+pub struct MemoryStore {
+    held: Mutex<Held>,
+    ahead_ms: AtomicU64,
+}
 
 impl MemoryStore {
     pub fn held(&self) -> Held {
-        self.0.lock().unwrap().clone()
+        self.held.lock().unwrap().clone()
     }
 
     /// Puts an older copy in place of what is stored.
     pub fn put_back(&self, older: Held) {
-        *self.0.lock().unwrap() = older;
+        *self.held.lock().unwrap() = older;
+    }
+
+    /// Sets the clock by which sessions end forward.
+    pub fn skip_ms(&self, ms: u64) {
+        self.ahead_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    fn now_ms(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        since.as_millis() as u64 + self.ahead_ms.load(Ordering::SeqCst)
     }
 
     /// Writes behind everybody's back.
     pub fn meddle(&self, change: impl FnOnce(&mut Held)) {
-        change(&mut self.0.lock().unwrap());
+        change(&mut self.held.lock().unwrap());
     }
 }
 
@@ -159,7 +178,7 @@ impl Store for MemoryStore {
     }
 
     async fn positions(&self, partitions: &[TopicPartition]) -> Result<Vec<Vec<StoredPosition>>, StoreError> {
-        let held = self.0.lock().unwrap();
+        let held = self.held.lock().unwrap();
         let position = |partition| StoredPosition {
             checkpoint: held.checkpoints.get(partition).copied(),
             origin: held.origins.get(partition).copied(),
@@ -169,7 +188,7 @@ impl Store for MemoryStore {
     }
 
     async fn fix_origins(&self, origins: &[(TopicPartition, i64)]) -> Result<Vec<i64>, StoreError> {
-        let mut held = self.0.lock().unwrap();
+        let mut held = self.held.lock().unwrap();
         Ok(origins
             .iter()
             .map(|(partition, origin)| *held.origins.entry(partition.clone()).or_insert(*origin))
@@ -178,12 +197,25 @@ impl Store for MemoryStore {
 
     async fn apply(&self, shard: ShardId, sections: &[Section]) -> Result<Vec<Outcome>, StoreError> {
         assert_eq!(shard, 0);
-        let mut held = self.0.lock().unwrap();
+        let mut held = self.held.lock().unwrap();
         Ok(sections.iter().map(|section| held.apply(section)).collect())
     }
 
+    async fn beat(
+        &self,
+        beat: &Beat,
+        partitions: &[TopicPartition],
+    ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
+        let beaten = {
+            let mut held = self.held.lock().unwrap();
+            let group = held.groups.entry(beat.group.clone()).or_default();
+            group.beat(beat, self.now_ms()).map_err(|error| StoreError::refused_beat(beat, error))?
+        };
+        Ok((beaten, self.positions(partitions).await?))
+    }
+
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {
-        let held = self.0.lock().unwrap();
+        let held = self.held.lock().unwrap();
         let answer = |query: &Query| match query {
             Query::Counter(name) => Answer::Counter(held.counters.get(name).copied()),
             other => panic!("nobody asks this store for {other:?}"),
@@ -196,7 +228,7 @@ impl Store for MemoryStore {
     }
 
     async fn swap(&self, swaps: &[Swap]) -> Result<Vec<SwapOutcome>, StoreError> {
-        let mut held = self.0.lock().unwrap();
+        let mut held = self.held.lock().unwrap();
         let swap = |swap: &Swap| {
             let stored = held.documents.get(&swap.name).cloned();
             if stored != swap.expect {

@@ -1,9 +1,12 @@
 //! The contract of `Store`: functions over a fresh store, run on every implementation.
 //!
 //! `store_contract_tests!(make)` makes a test of each; `make` is an async function that returns a [`Fixture`].
+//! `store_contract_tests!(make, members only)` is for a store of which only heartbeats are asked.
 
 pub mod claims;
 pub mod kinds;
+pub mod member_limits;
+pub mod members;
 pub mod random;
 pub mod sections;
 
@@ -150,6 +153,12 @@ pub fn from_now_ms(seconds: i64) -> i64 {
     now.as_millis() as i64 + seconds * 1_000
 }
 
+/// A seed of this run's own, unless `STORE_CONTRACT_SEED` gives one again.
+pub fn seed() -> u64 {
+    let given = std::env::var("STORE_CONTRACT_SEED").ok().and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| std::process::id() as u64 ^ from_now_ms(0) as u64)
+}
+
 /// Makes a test of every function of the contract.
 #[macro_export]
 macro_rules! store_contract_tests {
@@ -161,7 +170,17 @@ macro_rules! store_contract_tests {
             fixture.clean().await;
         }
     )+)+ };
+    ($make:path, members only) => {
+        $crate::store_contract_tests! { $make;
+            members: members_come_and_go_and_are_told_what_changed, leases_are_claimed_waited_for_and_handed_over,
+                the_dead_let_go_and_come_back_as_new, a_store_that_was_away_takes_nobody_for_dead,
+                positions_come_with_a_beat, any_beats_mean_what_the_rule_says;
+            member_limits: what_cannot_be_a_member_is_refused, members_and_leases_have_caps,
+                a_group_that_was_lost_begins_anew;
+        }
+    };
     ($make:path) => {
+        $crate::store_contract_tests! { $make, members only }
         $crate::store_contract_tests! { $make;
             sections: applied_and_again_changes_nothing, conflicts_tell_what_is_stored, sections_stand_by_themselves,
                 none_is_not_zero, gaps_and_the_log_are_noted, edges_of_64_bits, large_sections_at_the_cap,

@@ -11,7 +11,10 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    model::{Answer, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition},
+    model::{
+        Answer, Beat, Beaten, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
+        TopicPartition,
+    },
     store::{Store, StoreError},
 };
 
@@ -51,6 +54,14 @@ impl Store for Timed {
         let outcomes = self.store.apply(shard, sections).await;
         self.busy_nanos.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
         outcomes
+    }
+
+    async fn beat(
+        &self,
+        beat: &Beat,
+        partitions: &[TopicPartition],
+    ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
+        self.store.beat(beat, partitions).await
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {

@@ -13,7 +13,9 @@ mod tables;
 mod writer;
 
 use std::{
+    collections::BTreeMap,
     path::Path,
+    sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -26,14 +28,21 @@ use self::{
     writer::Writer,
 };
 use super::{Store, StoreError};
-use crate::model::{
-    Answer, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
+use crate::{
+    core::roster::Group,
+    model::{
+        Answer, Beat, Beaten, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
+        TopicPartition,
+    },
 };
 
 /// Memory that redb may use for pages; its own default is 1 GiB.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// Most names that one page of a scan looks at.
 const SCAN_MAX: usize = 10_000;
+
+/// Most groups whose members are kept; a process has one.
+const MAX_GROUPS: usize = 16;
 
 /// Now, in milliseconds since 1970. Expiry is the one thing here that depends on the clock.
 fn now_ms() -> i64 {
@@ -43,6 +52,8 @@ fn now_ms() -> i64 {
 /// A store in one file.
 pub struct EmbeddedStore {
     writer: Writer,
+    /// In memory only: members live no longer than the process that has the file.
+    groups: Mutex<BTreeMap<Arc<str>, Group>>,
 }
 
 impl EmbeddedStore {
@@ -58,7 +69,8 @@ impl EmbeddedStore {
         builder.set_cache_size(CACHE_BYTES);
         let database = builder.create(path).map_err(|error| open_error(&doing, &error))?;
         tables::create(&database).map_err(|error| store_error(&doing, &error))?;
-        Ok(Self { writer: Writer::start(database).map_err(|reason| StoreError::Refused { doing, reason })? })
+        let writer = Writer::start(database).map_err(|reason| StoreError::Refused { doing, reason })?;
+        Ok(Self { writer, groups: Mutex::default() })
     }
 
     fn reading<T>(
@@ -152,6 +164,23 @@ impl Store for EmbeddedStore {
                 outcomes
             })
             .await
+    }
+
+    async fn beat(
+        &self,
+        beat: &Beat,
+        partitions: &[TopicPartition],
+    ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
+        let beaten = {
+            let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            if groups.len() >= MAX_GROUPS && !groups.contains_key(&beat.group) {
+                let doing = format!("beating for group {:?}", beat.group);
+                return Err(StoreError::Refused { doing, reason: format!("the process has {MAX_GROUPS} groups") });
+            }
+            let group = groups.entry(beat.group.clone()).or_default();
+            group.beat(beat, now_ms().unsigned_abs()).map_err(|error| StoreError::refused_beat(beat, error))?
+        };
+        Ok((beaten, self.positions(partitions).await?))
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {

@@ -42,7 +42,7 @@ const LANES_PER_PURPOSE: usize = 2;
 pub(super) enum Purpose {
     /// Sections and other writes.
     Write = 0,
-    /// Reads.
+    /// Reads, and heartbeats.
     Read = 1,
 }
 

@@ -4,10 +4,12 @@
 //! `counters:checkpoints`, `counters:origins`, `counters:gaps`, `counters:last`, `counters:meta` and `sg:`; the prefix stands
 //! before each key. Works with Redis 6.2, 7 and Valkey (SMISMEMBER and ZMSCORE came with 6.2).
 
+mod beat;
 mod failure;
 mod lanes;
 mod options;
 mod pack;
+mod positions;
 mod reading;
 mod script;
 
@@ -21,12 +23,12 @@ pub use options::{Password, RedisOptions};
 use self::{
     failure::store_error,
     lanes::{Call, Lanes, Purpose},
-    reading::{corrupt, list, number, optional_text, text},
+    reading::{corrupt, list, number, text},
     script::Script,
 };
 use super::{Store, StoreError};
 use crate::model::{
-    Answer, LogIdentity, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
+    Answer, Beat, Beaten, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
 };
 
 /// Longest wait for the answer to one exchange of commands; see [`flush_deadline`] for sections.
@@ -69,11 +71,6 @@ impl Layout {
     }
 }
 
-/// Field of `counters:meta` for a part of what the log says of itself.
-fn identity_field(partition: &TopicPartition, part: &str) -> String {
-    format!("log:{partition}:{part}")
-}
-
 /// Time that a call with sections of this weight gets.
 fn flush_deadline(weight: usize) -> Duration {
     CALL_DEADLINE + Duration::from_secs((weight / WEIGHT_PER_SECOND) as u64)
@@ -90,6 +87,7 @@ pub struct RedisStore {
     flush: Script,
     claim: Script,
     swap: Script,
+    beat: Script,
 }
 
 impl RedisStore {
@@ -102,6 +100,7 @@ impl RedisStore {
             flush: Script::new(include_str!("flush.lua")),
             claim: Script::new(include_str!("claim.lua")),
             swap: Script::new(include_str!("swap.lua")),
+            beat: Script::new(include_str!("beat.lua")),
         }
     }
 
@@ -168,33 +167,8 @@ impl Store for RedisStore {
             return Ok(Vec::new());
         }
         let doing = "reading checkpoints";
-        let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
-        let identities: Vec<String> = partitions
-            .iter()
-            .flat_map(|partition| IDENTITY_PARTS.map(|part| identity_field(partition, part)))
-            .collect();
-        let hmget = |key: &str, fields: &[String]| {
-            Call::new("HMGET", std::iter::once(key).chain(fields.iter().map(String::as_str)))
-        };
-        let calls = vec![
-            hmget(&self.layout.checkpoints, &names),
-            hmget(&self.layout.origins, &names),
-            hmget(&self.layout.meta, &identities),
-        ];
-        let answers = self.run(Purpose::Read, doing, calls).await?;
-        let [checkpoints, origins, parts]: [Value; 3] =
-            answers.try_into().map_err(|_| corrupt(doing, "answers are missing"))?;
-        let parts = list(parts);
-        let lists = list(checkpoints).into_iter().zip(list(origins)).zip(parts.as_chunks::<3>().0).zip(&names);
-        let position = |(((checkpoint, origin), parts), name): (((Value, Value), &[Value; 3]), &String)| {
-            let checkpoint = optional_text(doing, &checkpoint)?.map(|text| text.parse()).transpose();
-            let origin = if origin.is_null() { None } else { Some(number(doing, name, &origin)?) };
-            let checkpoint =
-                checkpoint.map_err(|error: crate::model::CheckpointError| corrupt(doing, error.to_string()))?;
-            Ok(vec![StoredPosition { checkpoint, origin, log_identity: identity(doing, parts)? }])
-        };
-        let positions = lists.map(position).collect::<Result<Vec<_>, StoreError>>()?;
-        if positions.len() == partitions.len() { Ok(positions) } else { Err(corrupt(doing, "answers are missing")) }
+        let answers = self.run(Purpose::Read, doing, positions::calls(&self.layout, partitions)).await?;
+        positions::answer(doing, partitions, answers)
     }
 
     async fn fix_origins(&self, origins: &[(TopicPartition, i64)]) -> Result<Vec<i64>, StoreError> {
@@ -223,6 +197,14 @@ impl Store for RedisStore {
             (now, rest, packed) = (next, after, next_packed);
         }
         Ok(outcomes)
+    }
+
+    async fn beat(
+        &self,
+        beat: &Beat,
+        partitions: &[TopicPartition],
+    ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
+        beat::run(self, beat, partitions).await
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {
@@ -273,23 +255,4 @@ impl Store for RedisStore {
         let answer = self.swap.run(&self.lanes, &doing, &[], args, CALL_DEADLINE).await?;
         list(answer).into_iter().map(|outcome| script::swap_outcome(&doing, outcome)).collect()
     }
-}
-
-/// Parts of a [`LogIdentity`], in the order in which they are read.
-const IDENTITY_PARTS: [&str; 3] = ["cluster_id", "topic_id", "leader_epoch"];
-
-fn identity(doing: &str, parts: &[Value; 3]) -> Result<LogIdentity, StoreError> {
-    let [cluster_id, topic_id, leader_epoch] = parts;
-    let unreadable = |part: &str| corrupt(doing, format!("the stored {part} of the log cannot be read"));
-    Ok(LogIdentity {
-        cluster_id: optional_text(doing, cluster_id)?,
-        topic_id: optional_text(doing, topic_id)?
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|_| unreadable("topic id"))?,
-        leader_epoch: optional_text(doing, leader_epoch)?
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|_| unreadable("leader epoch"))?,
-    })
 }

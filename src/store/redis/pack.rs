@@ -145,7 +145,7 @@ impl Packer {
         self.array(2 * parts.iter().filter(|(_, value)| value.is_some()).count());
         for (part, value) in parts {
             if let Some(value) = value {
-                self.text(&super::identity_field(&section.partition, part));
+                self.text(&super::positions::identity_field(&section.partition, part));
                 self.text(&value);
             }
         }

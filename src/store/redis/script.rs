@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fred::types::Value;
+use fred::{error::Error, types::Value};
 
 use super::{
     failure::{server_code, store_error},
@@ -34,20 +34,34 @@ impl Script {
         args: Vec<Value>,
         deadline: Duration,
     ) -> Result<Value, StoreError> {
-        let call = |name, script: &str| {
+        let lane = (lanes, Purpose::Write);
+        let answers = self.run_before(lane, doing, keys, args, Vec::new, deadline).await?;
+        first(answers).map_err(|error| store_error(doing, &error))
+    }
+
+    /// Runs the script and after it other commands, in one exchange; the answers in that order.
+    pub(super) async fn run_before(
+        &self,
+        (lanes, purpose): (&Lanes, Purpose),
+        doing: &str,
+        keys: &[&String],
+        args: Vec<Value>,
+        others: impl Fn() -> Vec<Call>,
+        deadline: Duration,
+    ) -> Result<Vec<Result<Value, Error>>, StoreError> {
+        let calls = |name, script: &str| {
             let mut all = vec![Value::from(script), Value::from(keys.len() as i64)];
             all.extend(keys.iter().map(|key| Value::from(key.as_str())));
             all.extend(args.iter().cloned());
-            vec![Call { name, args: all }]
+            std::iter::once(Call { name, args: all }).chain(others()).collect()
         };
-        let answer = first(lanes.run(Purpose::Write, doing, call("EVALSHA", &self.digest), deadline).await?);
-        let answer = match answer {
-            Err(error) if server_code(&error) == Some("NOSCRIPT") => {
-                first(lanes.run(Purpose::Write, doing, call("EVAL", self.source), deadline).await?)
+        let answers = lanes.run(purpose, doing, calls("EVALSHA", &self.digest), deadline).await?;
+        match answers.first() {
+            Some(Err(error)) if server_code(error) == Some("NOSCRIPT") => {
+                lanes.run(purpose, doing, calls("EVAL", self.source), deadline).await
             }
-            answer => answer,
-        };
-        answer.map_err(|error| store_error(doing, &error))
+            _ => Ok(answers),
+        }
     }
 }
 

@@ -174,8 +174,7 @@ impl Naive {
 }
 
 pub async fn any_history_equals_the_naive_fold(f: &Fixture) {
-    let seed = std::env::var("STORE_CONTRACT_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| std::process::id() as u64 ^ from_now_ms(0) as u64);
+    let seed = seed();
     let mut random = Random(crate::support::events::Random::new(seed));
     let mut naive = Naive::default();
     let mut stored = [-1_i64; PARTITIONS as usize];

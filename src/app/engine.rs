@@ -1,0 +1,137 @@
+//! The engine: counting with all that it needs.
+
+use std::{sync::Arc, time::Instant};
+
+use tokio::sync::{Mutex, Notify};
+
+use super::Parts;
+use crate::{
+    config::Config,
+    core::dedupe::{IdentitySecret, SECRET_BYTES},
+    log::FetchLimits,
+    model::MemberId,
+    runtime::{
+        COUNTING_PART, LOG_PART, OffsetReset, STORE_PART,
+        counting::{Counting, CountingOptions},
+        fetcher::Fetcher,
+        health::Health,
+        membership::Membership,
+        outbox::Outbox,
+        producer::{Producer, ProducerOptions},
+        routing::Routing,
+        tally::Tallies,
+    },
+};
+
+/// Bytes that publishing, dead letters and forwards may have waiting for the broker, together.
+const PRODUCE_BUFFER_BYTES: usize = 32 * 1024 * 1024;
+/// Longest name of a machine that a member says of itself.
+const MAX_HOST_CHARS: usize = 128;
+
+/// Counting with all that it needs, not yet started.
+pub struct Engine {
+    /// Counting, with its tallies.
+    pub counting: Arc<Counting>,
+    /// Sends records.
+    pub producer: Arc<Producer>,
+    /// Chooses partitions.
+    pub routing: Arc<Routing>,
+    /// How the process is.
+    pub health: Arc<Health>,
+}
+
+impl Engine {
+    /// Wires counting to its parts.
+    pub fn new(config: &Config, parts: &Parts) -> Self {
+        let health = Arc::new(Health::new(Instant::now()));
+        for part in [LOG_PART, STORE_PART, COUNTING_PART] {
+            if part != COUNTING_PART || config.roles.count {
+                health.add_part(part, part == LOG_PART, Instant::now());
+            }
+        }
+        let log = Arc::clone(&parts.log);
+        let routing = Arc::new(Routing::new(Arc::clone(&log)));
+        let producer = Arc::new(Producer::new(Arc::clone(&log), producer_options(config)));
+        let limits = FetchLimits {
+            max_wait: config.counting.batch_timeout,
+            min_bytes: config.kafka.fetch_min_bytes,
+            max_partition_bytes: config.kafka.fetch_max_partition_bytes,
+            // Two answers make up what is held, so that the next one comes while this one is counted.
+            max_bytes: i32::try_from(config.kafka.fetch_max_bytes / 2)
+                .unwrap_or(i32::MAX)
+                .max(config.kafka.fetch_max_partition_bytes),
+        };
+        let counting = Arc::new(Counting {
+            log: Arc::clone(&log),
+            store: Arc::clone(&parts.store),
+            generations: Arc::default(),
+            fetcher: Fetcher::new(log, limits, config.kafka.fetch_max_bytes, Arc::clone(&health)),
+            decoding: Arc::default(),
+            outbox: Outbox {
+                producer: Arc::clone(&producer),
+                routing: Arc::clone(&routing),
+                health: Arc::clone(&health),
+                group: config.kafka.group.clone(),
+            },
+            tenures: Arc::default(),
+            health: Arc::clone(&health),
+            secret: Arc::new(identity_secret()),
+            options: counting_options(config),
+            tally: Tallies::default(),
+            stopped: dashmap::DashMap::new(),
+            membership: Arc::new(Membership::new(config.kafka.group.clone(), member_id(), host())),
+            topics_stale: Notify::new(),
+            fixing_origins: Mutex::default(),
+        });
+        Self { counting, producer, routing, health }
+    }
+}
+
+/// How records are sent.
+pub fn producer_options(config: &Config) -> ProducerOptions {
+    ProducerOptions {
+        linger: config.kafka.linger,
+        batch_bytes: config.kafka.batch_bytes,
+        buffer_bytes: PRODUCE_BUFFER_BYTES,
+        max_in_flight: config.kafka.max_in_flight,
+        ..ProducerOptions::default()
+    }
+}
+
+fn counting_options(config: &Config) -> CountingOptions {
+    CountingOptions {
+        group: config.kafka.group.clone(),
+        offset_reset: match config.kafka.offset_reset {
+            crate::config::OffsetReset::Earliest => OffsetReset::Earliest,
+            crate::config::OffsetReset::Latest => OffsetReset::Latest,
+        },
+        batch_events: config.counting.batch_size,
+        flush_interval: config.counting.flush_interval,
+        topics: config.counting.topics.clone().unwrap_or_default(),
+        partitions: config.counting.partitions.clone().unwrap_or_default(),
+        create_topics: config.counting.topics_auto_apply,
+        session_timeout: config.counting.session_timeout,
+        heartbeat_interval: config.counting.heartbeat_interval,
+    }
+}
+
+/// A key for this process alone.
+fn identity_secret() -> IdentitySecret {
+    let mut secret = [0; SECRET_BYTES];
+    for chunk in secret.chunks_mut(16) {
+        chunk.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[..chunk.len()]);
+    }
+    IdentitySecret(secret)
+}
+
+/// A name that no process had before.
+fn member_id() -> MemberId {
+    uuid::Uuid::new_v4().to_string().into()
+}
+
+/// The machine's name, for people.
+fn host() -> String {
+    let named = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    let name = named.unwrap_or_default();
+    name.trim().chars().take(MAX_HOST_CHARS).collect()
+}

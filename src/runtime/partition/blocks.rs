@@ -1,0 +1,49 @@
+//! A partition's blocks, decoded, in order.
+
+use std::collections::VecDeque;
+
+use super::PartitionTask;
+use crate::{
+    core::worker::Worker,
+    log::LogError,
+    runtime::{
+        decoding::{Ahead, DecodedBlock},
+        fetcher::Subscription,
+    },
+};
+
+/// Blocks of one partition that are decoded before their turn, if there is room over all partitions.
+const MAX_AHEAD: usize = 4;
+impl PartitionTask {
+    /// The next block, decoded; those behind it that are there already are begun.
+    pub(super) async fn next_block(
+        &self,
+        worker: &Worker,
+        blocks: &mut Subscription,
+        ahead: &mut VecDeque<Ahead>,
+    ) -> Option<Result<DecodedBlock, LogError>> {
+        let (decoding, decoder, count_from) = (&self.counting.decoding, worker.decoder(), worker.count_from());
+        let current = match ahead.pop_front() {
+            Some(current) => Ok(current),
+            None => match blocks.next().await? {
+                Ok(held) => Err(held),
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        while ahead.len() < MAX_AHEAD
+            && let Some(room) = decoding.room_ahead()
+            && let Some(held) = blocks.ready()
+        {
+            ahead.push_back(decoding.decode_ahead(room, decoder, count_from, held));
+        }
+        let decoded = match current {
+            Ok(current) => current.decoded().await,
+            Err(held) => decoding.decode(decoder, count_from, held).await,
+        };
+        match decoded {
+            Ok(decoded) => Some(decoded.outcome.clone().map(|()| decoded)),
+            // A defect ends this task too, and so the process, loudly; else the process is ending.
+            Err(error) => error.try_into_panic().map_or(None, |panic| std::panic::resume_unwind(panic)),
+        }
+    }
+}
