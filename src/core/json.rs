@@ -171,8 +171,10 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// The text is malformed.
+    #[inline]
     pub fn value(&mut self) -> Result<Holds, Malformed> {
         match self.peek() {
+            Some(b'"') => self.string(),
             Some(b'{' | b'[') => self.container().map(|()| Holds::Plain),
             _ => self.scalar(),
         }

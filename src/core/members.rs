@@ -78,7 +78,7 @@ pub(super) struct Members {
     order: Order,
 }
 
-/// The names of the last object, in their order, each with its index in the layout.
+/// The names of the last object with their colons, in their order, each with its index in the layout.
 #[derive(Debug, Default)]
 struct Order(Vec<(Pattern, Option<usize>)>);
 
@@ -197,10 +197,6 @@ impl Members {
         loop {
             let index = self.order.name(self.count, layout, text, scanner)?;
             self.count += 1;
-            if !scanner.takes(b':') {
-                scanner.space();
-                scanner.expect(b':')?;
-            }
             scanner.space();
             let start = scanner.at() as u32;
             let holds = value(index, scanner)?;
@@ -208,18 +204,19 @@ impl Members {
                 // Of several members with one name the last counts, as in JavaScript.
                 *place = Place { start, end: scanner.at() as u32, holds };
             }
-            scanner.space();
-            if scanner.takes(b',') {
+            if !scanner.takes(b',') {
                 scanner.space();
-                continue;
+                if !scanner.takes(b',') {
+                    return scanner.expect(b'}');
+                }
             }
-            return scanner.expect(b'}');
+            scanner.space();
         }
     }
 }
 
 impl Order {
-    /// Takes the name of the member with this number.
+    /// Takes the name of the member with this number, and the colon.
     #[inline]
     fn name(
         &mut self,
@@ -233,20 +230,35 @@ impl Order {
         {
             return Ok(*index);
         }
+        self.other_name(number, layout, text, scanner)
+    }
+
+    /// Takes a name that is another one than last time, and remembers it.
+    #[cold]
+    fn other_name(
+        &mut self,
+        number: usize,
+        layout: &Layout,
+        text: &str,
+        scanner: &mut Scanner<'_>,
+    ) -> Result<Option<usize>, Malformed> {
         let start = scanner.at();
         let holds = scanner.string()?;
         let raw = &text[start..scanner.at()];
+        scanner.space();
+        scanner.expect(b':')?;
+        let with_colon = &text[start..scanner.at()];
         let index = if holds == Holds::Escapes {
             serde_json::from_str::<String>(raw).ok().and_then(|name| layout.find(&name))
         } else {
             raw.get(1..raw.len() - 1).and_then(|name| layout.find(name))
         };
-        if raw.len() <= MAX_REMEMBERED_BYTES && number < MAX_REMEMBERED {
+        if with_colon.len() <= MAX_REMEMBERED_BYTES && number < MAX_REMEMBERED {
             if number >= self.0.len() {
                 self.0.resize_with(number + 1, Default::default);
             }
             let (name, known) = &mut self.0[number];
-            name.set(raw.as_bytes());
+            name.set(with_colon.as_bytes());
             *known = index;
         }
         Ok(index)

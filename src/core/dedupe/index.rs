@@ -23,6 +23,14 @@ struct Bucket {
     passed_on: u32,
 }
 
+impl Bucket {
+    /// The places that this is true of, as bits. All are looked at, so that the compiler can do it several at a time.
+    #[inline]
+    fn slots_where(&self, is_wanted: impl Fn(u32) -> bool) -> u32 {
+        self.slots.iter().enumerate().fold(0, |bits, (slot, place)| bits | u32::from(is_wanted(*place)) << slot)
+    }
+}
+
 /// The latest record of each identity. An identity has one bucket, nearly always, and so one wait for memory; what is older
 /// than the window is no more there, and is freed by and by.
 pub(super) struct Index {
@@ -93,12 +101,14 @@ impl Index {
         let mut at = home;
         loop {
             let bucket = self.buckets.get(at)?;
-            for (slot, place) in bucket.slots.iter().enumerate() {
-                if place >> self.sequence_bits == tag && self.is_live(*place, now) {
-                    let sequence = now.wrapping_sub(self.age(*place, now));
-                    if is_same(sequence) {
-                        return Some(Found { bucket: at, slot, sequence });
-                    }
+            let mut alike = bucket.slots_where(|place| place >> self.sequence_bits == tag);
+            while alike != 0 {
+                let slot = alike.trailing_zeros() as usize;
+                alike &= alike - 1;
+                let age = self.age(bucket.slots[slot], now);
+                let sequence = now.wrapping_sub(age);
+                if age <= self.reach && is_same(sequence) {
+                    return Some(Found { bucket: at, slot, sequence });
                 }
             }
             if !self.is_live(bucket.passed_on, now) {
@@ -135,21 +145,17 @@ impl Index {
         let mut at = self.home(identity);
         loop {
             let bucket = &self.buckets[at];
-            match bucket.slots.iter().position(|slot| !self.is_live(*slot, now)) {
-                Some(free) => {
-                    self.buckets[at].slots[free] = place;
-                    return;
-                }
-                None => {
-                    // The later of the two: all that was passed on is found for as long as it counts.
-                    let passed_on = bucket.passed_on;
-                    let is_later = !self.is_live(passed_on, now) || self.age(place, now) < self.age(passed_on, now);
-                    if is_later {
-                        self.buckets[at].passed_on = place;
-                    }
-                    at = self.after(at);
-                }
+            let free = bucket.slots_where(|slot| slot == 0 || self.age(slot, now) > self.reach);
+            if free != 0 {
+                self.buckets[at].slots[free.trailing_zeros() as usize] = place;
+                return;
             }
+            // The later of the two: all that was passed on is found for as long as it counts.
+            let passed_on = bucket.passed_on;
+            if !self.is_live(passed_on, now) || self.age(place, now) < self.age(passed_on, now) {
+                self.buckets[at].passed_on = place;
+            }
+            at = self.after(at);
         }
     }
 
