@@ -162,6 +162,7 @@ fn roles_and_heartbeats() {
 fn relations_are_checked() {
     for (pairs, hint) in [
         (&[("KAFKA_ENABLED", "true")][..], "needs KAFKA_BROKERS"),
+        (&[("REDIS_URL", "redis://r"), ("REDIS_KEY_PREFIX", "{app}:")], "must not hold braces"),
         (&[("KAFKA_LISTEN", "0.0.0.0:9092")], "must be loopback"),
         (&[("HTTP_ADDR", "0.0.0.0")], "HTTP_INSECURE=true"),
         (&[("METRICS_ADDR", "0.0.0.0:3007")], "take another port"),

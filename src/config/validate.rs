@@ -157,13 +157,20 @@ fn store(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> StoreChoice {
             return StoreChoice::Embedded;
         }
     };
+    let key_prefix = reader.text(&t::REDIS_KEY_PREFIX).unwrap_or_default().to_owned();
+    if key_prefix.contains(['{', '}']) {
+        reader.refuse(
+            &t::REDIS_KEY_PREFIX,
+            "must not hold braces: what stands in them decides where Redis Cluster puts a key",
+        );
+    }
     StoreChoice::Redis(RedisConfig {
         host: place.host,
         port: place.port,
         username: place.username,
         password: place.password,
         database: place.database,
-        key_prefix: reader.text(&t::REDIS_KEY_PREFIX).unwrap_or_default().to_owned(),
+        key_prefix,
         allow_eviction,
     })
 }
