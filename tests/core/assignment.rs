@@ -168,7 +168,8 @@ fn topics_and_partitions_by_hand_as_a_table() {
     let only = |topic: &str| Eligible::Topics(BTreeSet::from([topic.to_owned()]));
     let by_hand = |topic: &str, numbers: &[i32]| Eligible::Partitions(of(topic, numbers));
     let partitions: Vec<TopicPartition> = of("a", &[0, 1, 2, 3]).into_iter().chain(of("b", &[0, 1])).collect();
-    let table: [(&[(&str, Eligible)], &[(&str, &str)]); 6] = [
+    type Row<'a> = (&'a [(&'a str, Eligible)], &'a [(&'a str, &'a str)]);
+    let table: [Row<'_>; 6] = [
         (&[], &[]),
         (&[("x", Eligible::All)], &[("x", "a:0 a:1 a:2 a:3 b:0 b:1")]),
         (&[("x", only("b")), ("y", Eligible::All)], &[("x", "b:0 b:1"), ("y", "a:0 a:1 a:2 a:3")]),
@@ -223,7 +224,7 @@ fn a_hundred_members_and_5_000_partitions_through_joins_and_leaves() {
         let took = began.elapsed();
         let (moved, fewest) = (moves(&held, &assigned), fewest_moves(&members, &partitions, &held));
         let (of_loads, of_topics) = unevenness(&members, &assigned);
-        println!(
+        eprintln!(
             "{change}: {} members, {moved} moves, at least {fewest}, topics within {of_topics}, {took:?}",
             members.len()
         );
