@@ -106,6 +106,7 @@ impl Counting {
         let chosen: Vec<Arc<Topic>> =
             catalog.topics.iter().filter(|topic| self.is_chosen(&topic.name)).cloned().collect();
         tokio::select! {
+            biased;
             opened = self.open(&chosen) => opened?,
             () = stop.cancelled() => return Ok(()),
         }
@@ -127,6 +128,7 @@ impl Counting {
         let halt = stop.child_token();
         let mut tasks = JoinSet::new();
         tokio::select! {
+            biased;
             () = self.begin(&chosen, &mut tasks, &halt) => {}
             () = halt.cancelled() => {}
         }
@@ -215,6 +217,7 @@ impl Counting {
         let mut last = self.tally.total();
         while !stop.is_cancelled() {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(REPORT_INTERVAL) => {}
                 () = stop.cancelled() => {}
             }
