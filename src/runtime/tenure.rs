@@ -104,7 +104,9 @@ impl Tenure {
     /// Notes that a block up to this offset came from a leader of this epoch.
     pub fn note_read(&self, to: i64, epoch: Option<i32>) {
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        reading.to = reading.to.max(to);
+        // What was counted before lies behind the duplicate window, and must still be there when the leader changes while that
+        // is read. Where the log does not tell epochs, only what was read is known to be of one.
+        reading.to = if reading.found.leader_epoch.is_some() { reading.to.max(to) } else { to };
         reading.epoch = epoch.or(reading.epoch);
     }
 
