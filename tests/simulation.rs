@@ -59,7 +59,13 @@ fn the_same_seed_is_the_same_run() {
         let (_, first) = traced(seed, None, true);
         let (_, second) = traced(seed, None, true);
         let differs = first.iter().zip(&second).position(|(one, other)| one != other);
-        assert_eq!(differs, None, "seed {seed}: {:?} {:?}", first.get(differs.unwrap_or(0)), second.get(differs.unwrap_or(0)));
+        assert_eq!(
+            differs,
+            None,
+            "seed {seed}: {:?} {:?}",
+            first.get(differs.unwrap_or(0)),
+            second.get(differs.unwrap_or(0))
+        );
         assert_eq!(first.len(), second.len(), "seed {seed}");
         assert!(run(seed, None).is_ok());
     }

@@ -5,10 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use streamgauge::catalog::plan::dead_letter_topic;
+use streamgauge::{catalog::plan::dead_letter_topic, runtime::tenure::Tenure};
 
 use crate::{
     faults::Fault,
+    store::Shard,
     support::oracle::{Dead, Record, fold, fold_where},
     world::{State, World},
 };
@@ -34,7 +35,7 @@ impl World {
         let mut calm_ms = 0;
         loop {
             self.start_members();
-            if self.shared.with(|state| state.is_counted()) {
+            if self.is_counted() {
                 return Ok(());
             }
             if calm_ms >= STOPPED_MS && self.count_anew() {
@@ -48,6 +49,11 @@ impl World {
             calm_ms += 250;
             self.bury()?;
         }
+    }
+
+    fn is_counted(&self) -> bool {
+        let begun: Vec<_> = self.members.iter().flat_map(|member| member.counting.tenures.alive()).collect();
+        self.shared.with(|state| state.is_counted(&begun))
     }
 
     /// Where a log that lost its tail has stopped a partition, as it must, an operator counts anew under another prefix.
@@ -78,11 +84,12 @@ impl World {
                 .filter(|(place, _)| catalog.topic(&place.topic).is_some())
                 .map(|(place, held)| ((place.topic.to_string(), place.partition), held.records()))
                 .collect();
-            let held = Arc::clone(&state.store.held);
+            let Shard { held, began } = &*state.store.shard;
             let mut left_out: BTreeMap<(String, i32), Vec<(i64, i64)>> = BTreeMap::new();
             let name = |place: &streamgauge::model::TopicPartition| (place.topic.to_string(), place.partition);
-            for (place, origin) in &held.origins {
-                left_out.entry(name(place)).or_default().push((0, *origin));
+            for place in state.log.partitions.keys() {
+                let began = held.checkpoints.get(place).map_or(i64::MAX, |_| began[place]);
+                left_out.entry(name(place)).or_default().push((0, began));
             }
             for (place, gap) in &held.gaps {
                 left_out.entry(name(place)).or_default().push((gap.from, gap.to));
@@ -113,13 +120,14 @@ impl World {
 }
 
 impl State {
-    fn is_counted(&self) -> bool {
-        let held = &self.store.held;
+    /// Whether everything was counted. Where nothing was, a member must have found that nothing is to be.
+    fn is_counted(&self, begun: &[Arc<Tenure>]) -> bool {
+        let held = &self.store.shard.held;
         let mut places = self.log.partitions.iter().filter(|(place, _)| is_input(&place.topic));
         self.store.late.is_empty()
             && places.all(|(place, partition)| match held.checkpoints.get(place) {
                 Some(checkpoint) => checkpoint.offset == partition.end(),
-                None => held.origins.get(place).copied() == Some(partition.end()),
+                None => begun.iter().any(|tenure| tenure.partition == *place && tenure.begin == partition.end()),
             })
     }
 

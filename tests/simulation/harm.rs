@@ -94,17 +94,20 @@ impl World {
                         let at = state.random.below(state.store.copies.len());
                         let copy = Arc::clone(&state.store.copies[at]);
                         state.store.copy();
-                        state.store.held = copy;
-                        let held = Arc::clone(&state.store.held);
+                        state.store.shard = copy;
+                        state.store.has_forgotten = true;
+                        let shard = Arc::clone(&state.store.shard);
                         state.trace.say(|| {
-                            let told = held.checkpoints.iter().map(|(place, at)| format!("{place}={}", at.offset));
+                            let told =
+                                shard.held.checkpoints.iter().map(|(place, at)| format!("{place}={}", at.offset));
                             format!("the store falls back to {}", told.collect::<Vec<_>>().join(" "))
                         });
                     }
                 }
             }
             if state.happens(Fault::Emptied) {
-                state.store.held = Arc::default();
+                state.store.shard = Arc::default();
+                state.store.has_forgotten = true;
                 state.trace.say(|| "the store is emptied".to_owned());
             }
             if state.random.below(3) == 0 {
@@ -135,7 +138,8 @@ impl State {
 }
 
 fn place(event: &events::Made, number: usize, partitions: i32) -> TopicPartition {
-    let number = event.key.as_ref().map_or(number as i32 % partitions, |key| partition_for_key(key.as_bytes(), partitions));
+    let number =
+        event.key.as_ref().map_or(number as i32 % partitions, |key| partition_for_key(key.as_bytes(), partitions));
     TopicPartition::new(event.topic, number)
 }
 
@@ -150,9 +154,10 @@ fn is_duplicate(
     let Some((identity, time_ms)) = identity else { return false };
     let first = from.max(offset - dedupe.offsets).max(0) as usize;
     let earlier = &partition.slots[first.min(offset as usize)..offset as usize];
-    earlier.iter().filter_map(|slot| slot.identity.as_ref()).any(|(known, known_ms)| {
-        known == identity && (known_ms - time_ms).abs() <= dedupe.window_ms
-    })
+    earlier
+        .iter()
+        .filter_map(|slot| slot.identity.as_ref())
+        .any(|(known, known_ms)| known == identity && (known_ms - time_ms).abs() <= dedupe.window_ms)
 }
 
 /// Whether what lies before a cut changes nothing of what lies behind it.

@@ -22,6 +22,7 @@ use streamgauge::{
         producer::{Producer, ProducerOptions},
         routing::Routing,
         tally::Tallies,
+        tenure::Tenures,
     },
 };
 use tokio::{runtime::Runtime, task::JoinHandle};
@@ -88,8 +89,14 @@ impl Member {
             max_partition_bytes: 1_000_000,
             max_bytes: 8_000_000,
         };
+        let tenures = Arc::<Tenures>::default();
         let counting = Arc::new(Counting {
-            store: Arc::new(store::Connection { shared: Arc::clone(shared), member: number, prefix }),
+            store: Arc::new(store::Connection {
+                shared: Arc::clone(shared),
+                member: number,
+                prefix,
+                tenures: Arc::clone(&tenures),
+            }),
             generations: Arc::default(),
             fetcher: Fetcher::new(Arc::clone(&log), limits, 1_000_000, Arc::clone(&health)),
             decoding: Arc::default(),
@@ -100,7 +107,7 @@ impl Member {
                 group: setting.options.group.clone(),
             },
             log,
-            tenures: Arc::default(),
+            tenures,
             health,
             secret: Arc::new(secret_of(secret)),
             options: setting.options.clone(),
@@ -108,8 +115,7 @@ impl Member {
             stopped: dashmap::DashMap::new(),
         });
         let stop = CancellationToken::new();
-        let run =
-            Arc::clone(&counting).run(Arc::clone(&setting.catalog), stop.clone(), CancellationToken::new());
+        let run = Arc::clone(&counting).run(Arc::clone(&setting.catalog), stop.clone(), CancellationToken::new());
         let running = runtime.spawn(run);
         drop(entered);
         shared.with(|state| state.trace.say(|| format!("m{number} starts")));

@@ -1,7 +1,11 @@
 //! The store of the simulation: prefixes with what they hold, older copies of it, requests that come late, and each member's
 //! connection to it.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use streamgauge::{
@@ -9,6 +13,7 @@ use streamgauge::{
         Answer, Checkpoint, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
         TopicPartition,
     },
+    runtime::tenure::Tenures,
     store::{Store, StoreError},
 };
 
@@ -30,10 +35,25 @@ pub enum Planted {
     RecentPushed,
 }
 
+/// What a prefix holds.
+#[derive(Clone, Default)]
+pub struct Shard {
+    pub held: Held,
+    /// Where the tenure began that wrote a partition's first section: what its checkpoint says was counted from.
+    pub began: BTreeMap<TopicPartition, i64>,
+}
+
+/// A section, and where its tenure began.
+#[derive(Clone)]
+pub struct Sent {
+    section: Section,
+    began: Option<i64>,
+}
+
 /// A request that comes late.
 #[derive(Clone)]
 pub enum Late {
-    Sections(Vec<Section>),
+    Sections(Vec<Sent>),
     Origins(Vec<(TopicPartition, i64)>),
 }
 
@@ -41,20 +61,22 @@ pub enum Late {
 #[derive(Default)]
 pub struct Stores {
     /// What the prefix in use holds.
-    pub held: Arc<Held>,
+    pub shard: Arc<Shard>,
     /// Number of the prefix in use: requests for another one change nothing that is looked at.
     pub prefix: u32,
-    pub copies: VecDeque<Arc<Held>>,
+    pub copies: VecDeque<Arc<Shard>>,
     /// When it comes, milliseconds of the world's time, and its prefix.
     pub late: Vec<(u64, u32, Late)>,
     pub planted: Option<Planted>,
+    /// It has fallen back or was emptied: origins may have been fixed twice.
+    pub has_forgotten: bool,
     /// What was applied and must not have been.
     pub wrong: Vec<String>,
 }
 
 impl Stores {
     pub fn copy(&mut self) {
-        self.copies.push_back(Arc::clone(&self.held));
+        self.copies.push_back(Arc::clone(&self.shard));
         if self.copies.len() > COPIES {
             self.copies.pop_front();
         }
@@ -63,12 +85,12 @@ impl Stores {
     /// Begins under another prefix, where nothing is.
     pub fn begin_anew(&mut self) {
         self.prefix += 1;
-        self.held = Arc::default();
+        self.shard = Arc::default();
         self.copies.clear();
     }
 
     pub fn checkpoint(&self, partition: &TopicPartition) -> Option<i64> {
-        self.held.checkpoints.get(partition).map(|checkpoint| checkpoint.offset)
+        self.shard.held.checkpoints.get(partition).map(|checkpoint| checkpoint.offset)
     }
 }
 
@@ -77,18 +99,23 @@ fn told(checkpoint: Option<Checkpoint>) -> String {
 }
 
 impl State {
-    fn apply(&mut self, who: &str, section: &Section) -> Outcome {
+    fn apply(&mut self, who: &str, sent: &Sent) -> Outcome {
+        let section = &sent.section;
         let planted = self.store.planted;
-        let compared = self.store.held.compare(section);
+        let compared = self.store.shard.held.compare(section);
         let outcome = match compared {
             Some(Outcome::Conflict { .. }) if planted == Some(Planted::CompareDropped) => None,
             compared => compared,
         };
         let outcome = outcome.unwrap_or_else(|| {
             self.check_gap(section);
-            let held = Arc::make_mut(&mut self.store.held);
-            held.recents_are_pushed = planted == Some(Planted::RecentPushed);
-            held.put(section)
+            self.check_beginning(sent);
+            let shard = Arc::make_mut(&mut self.store.shard);
+            if let (None, Some(began)) = (section.expect, sent.began) {
+                shard.began.insert(section.partition.clone(), began);
+            }
+            shard.held.recents_are_pushed = planted == Some(Planted::RecentPushed);
+            shard.held.put(section)
         });
         let Section { partition, expect, next, gap, deltas, .. } = section;
         self.trace.say(|| {
@@ -109,21 +136,33 @@ impl State {
     fn check_gap(&mut self, section: &Section) {
         let Some(gap) = section.gap else { return };
         self.faults.saw(Fault::Gap);
-        let stored = self.store.held.position(&section.partition);
+        let stored = self.store.shard.held.position(&section.partition);
         let from = stored.checkpoint.map(|checkpoint| checkpoint.offset).or(stored.origin);
         let start = self.log.partitions[&section.partition].start;
-        if from != Some(gap.from) || gap.to > start {
+        let may_differ = stored.checkpoint.is_none() && self.store.has_forgotten;
+        if (from != Some(gap.from) && !may_differ) || gap.to > start {
             self.store.wrong.push(format!("{}: {gap:?}, stored {from:?}, log start {start}", section.partition));
+        }
+    }
+
+    /// A first section counts from the origin that is stored, or from the end of the gap behind it.
+    fn check_beginning(&mut self, sent: &Sent) {
+        let Sent { section, began: Some(began) } = sent else { return };
+        let partition = &section.partition;
+        let origin = self.store.shard.held.origins.get(partition).copied();
+        let from = section.gap.map_or(*began, |gap| gap.from);
+        if section.expect.is_none() && origin != Some(from) && !self.store.has_forgotten {
+            self.store.wrong.push(format!("{partition}: counted from {from}, where the origin is {origin:?}"));
         }
     }
 
     fn do_late(&mut self, late: &Late) {
         match late {
-            Late::Sections(sections) => sections.iter().for_each(|section| {
-                self.apply("late", section);
+            Late::Sections(sections) => sections.iter().for_each(|sent| {
+                self.apply("late", sent);
             }),
             Late::Origins(origins) => {
-                let fixed = Arc::make_mut(&mut self.store.held).fix_origins(origins);
+                let fixed = Arc::make_mut(&mut self.store.shard).held.fix_origins(origins);
                 self.trace.say(|| format!("late origins {origins:?}: {fixed:?}"));
             }
         }
@@ -157,6 +196,8 @@ pub struct Connection {
     pub shared: Arc<Shared>,
     pub member: u32,
     pub prefix: u32,
+    /// The member's own.
+    pub tenures: Arc<Tenures>,
 }
 
 impl Connection {
@@ -204,7 +245,11 @@ impl Connection {
         if !matches!(fate, Fate::Done) {
             // At once, as when a connection is refused, or at the deadline.
             let hang = Duration::from_millis([0, 30, 2_000][state.random.below(3)]);
-            if state.random.below(2) == 0 { before += hang } else { after += hang }
+            if state.random.below(2) == 0 {
+                before += hang
+            } else {
+                after += hang
+            }
             let name = match fate {
                 Fate::Done => "done",
                 Fate::RequestLost => "request lost",
@@ -225,7 +270,8 @@ impl Store for Connection {
 
     async fn positions(&self, partitions: &[TopicPartition]) -> Result<Vec<Vec<StoredPosition>>, StoreError> {
         self.ask("reading checkpoints", None, |state| {
-            let positions: Vec<_> = partitions.iter().map(|partition| state.store.held.position(partition)).collect();
+            let positions: Vec<_> =
+                partitions.iter().map(|partition| state.store.shard.held.position(partition)).collect();
             state.trace.say(|| {
                 let places = partitions.iter().zip(&positions);
                 let told: Vec<_> = places.map(|(name, at)| format!("{name}={}", told(at.checkpoint))).collect();
@@ -238,7 +284,7 @@ impl Store for Connection {
 
     async fn fix_origins(&self, origins: &[(TopicPartition, i64)]) -> Result<Vec<i64>, StoreError> {
         self.ask("fixing origins", Some(Late::Origins(origins.to_vec())), |state| {
-            let fixed = Arc::make_mut(&mut state.store.held).fix_origins(origins);
+            let fixed = Arc::make_mut(&mut state.store.shard).held.fix_origins(origins);
             state.trace.say(|| format!("m{} fixes origins {origins:?}: {fixed:?}", self.member));
             fixed
         })
@@ -247,9 +293,15 @@ impl Store for Connection {
 
     async fn apply(&self, shard: ShardId, sections: &[Section]) -> Result<Vec<Outcome>, StoreError> {
         assert_eq!(shard, 0);
-        self.ask("flushing", Some(Late::Sections(sections.to_vec())), |state| {
+        let alive = self.tenures.alive();
+        let sent = |section: &Section| {
+            let tenure = alive.iter().find(|tenure| tenure.partition == section.partition);
+            Sent { section: section.clone(), began: tenure.map(|tenure| tenure.begin) }
+        };
+        let sent: Vec<Sent> = sections.iter().map(sent).collect();
+        self.ask("flushing", Some(Late::Sections(sent.clone())), |state| {
             let who = format!("m{}", self.member);
-            sections.iter().map(|section| state.apply(&who, section)).collect()
+            sent.iter().map(|sent| state.apply(&who, sent)).collect()
         })
         .await
     }
@@ -264,8 +316,8 @@ impl Store for Connection {
 
     async fn swap(&self, swaps: &[Swap]) -> Result<Vec<SwapOutcome>, StoreError> {
         self.ask("swapping documents", None, |state| {
-            let held = Arc::make_mut(&mut state.store.held);
-            swaps.iter().map(|swap| held.swap(swap)).collect()
+            let shard = Arc::make_mut(&mut state.store.shard);
+            swaps.iter().map(|swap| shard.held.swap(swap)).collect()
         })
         .await
     }

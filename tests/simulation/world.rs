@@ -128,7 +128,16 @@ impl World {
             slowest_ms,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), appended: Notify::new() });
-        Self { shared, setting, members: Vec::new(), topics, records_left, made: Vec::new(), wanted_members, next_member: 0 }
+        Self {
+            shared,
+            setting,
+            members: Vec::new(),
+            topics,
+            records_left,
+            made: Vec::new(),
+            wanted_members,
+            next_member: 0,
+        }
     }
 
     pub fn below(&self, limit: usize) -> usize {
@@ -178,9 +187,9 @@ impl World {
 
     fn harm_members(&mut self) {
         for at in (0..self.members.len()).rev() {
-            let (crashes, stops, pauses) = self.shared.with(|state| {
-                (state.happens(Fault::Crash), state.happens(Fault::Stop), state.happens(Fault::Pause))
-            });
+            let (crashes, stops, pauses) = self
+                .shared
+                .with(|state| (state.happens(Fault::Crash), state.happens(Fault::Stop), state.happens(Fault::Pause)));
             let number = self.members[at].number;
             let say = |what: &str| self.shared.with(|state| state.trace.say(|| format!("m{number} {what}")));
             if crashes {
@@ -216,7 +225,8 @@ impl World {
 
     /// Runs members a few polls each, in any order.
     fn run_polls(&mut self) {
-        for _ in 0..1 + self.below(6) {
+        let turns = if self.members.is_empty() { 0 } else { 1 + self.below(6) };
+        for _ in 0..turns {
             let at = self.below(self.members.len());
             let polls = 1 + self.below(40);
             let now_ms = self.shared.with(|state| state.now_ms);
@@ -232,7 +242,7 @@ impl World {
             state.do_what_is_due();
             state.now_ms
         });
-        let first = self.below(self.members.len());
+        let first = self.below(self.members.len().max(1));
         for turn in 0..self.members.len() {
             let at = (first + turn) % self.members.len();
             let member = &mut self.members[at];

@@ -82,9 +82,8 @@ impl Held {
     }
 
     pub fn fix_origins(&mut self, origins: &[(TopicPartition, i64)]) -> Vec<i64> {
-        let mut fix = |(partition, origin): &(TopicPartition, i64)| {
-            *self.origins.entry(partition.clone()).or_insert(*origin)
-        };
+        let mut fix =
+            |(partition, origin): &(TopicPartition, i64)| *self.origins.entry(partition.clone()).or_insert(*origin);
         origins.iter().map(&mut fix).collect()
     }
 
