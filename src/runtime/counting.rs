@@ -179,12 +179,15 @@ impl Counting {
         Ok(())
     }
 
-    /// Starts a task for each partition as soon as its topic is there.
+    /// Starts a task for each partition as soon as its topic is there. Goes on until the topics of dead letters and forwards
+    /// are there too: without them a partition waits at its first bad record.
     async fn begin(self: &Arc<Self>, chosen: &[Arc<Topic>], tasks: &mut JoinSet<()>, stop: &CancellationToken) {
         let mut waiting: Vec<Arc<Topic>> = chosen.to_vec();
         let mut backoff = Backoff::log();
-        while !waiting.is_empty() {
-            let counts = topics::ensure(self, &waiting).await;
+        let mut is_whole = false;
+        while !waiting.is_empty() || !is_whole {
+            let counts;
+            (counts, is_whole) = topics::ensure(self, chosen).await;
             waiting.retain(|topic| {
                 let Some(count) = counts.get(&*topic.name) else { return true };
                 let partitions = self.partitions_of(&topic.name, *count);
@@ -199,6 +202,8 @@ impl Counting {
                 let names: Vec<&str> = waiting.iter().map(|topic| &*topic.name).collect();
                 let why = format!("waiting for topics: {}", names.join(", "));
                 self.health.set(COUNTING_PART, Level::Degraded, why, std::time::Instant::now());
+            }
+            if !waiting.is_empty() || !is_whole {
                 tokio::time::sleep(backoff.next()).await;
             }
         }

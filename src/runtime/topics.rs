@@ -12,15 +12,16 @@ use crate::{
 const RETENTION: &str = "retention.ms";
 
 /// Creates what is missing of the topics, their dead letter topics and the topics that they forward to, where that is
-/// wanted, and returns the partition counts of what is there.
-pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]) -> HashMap<String, i32> {
+/// wanted, and returns the partition counts of what is there, and whether nothing is left that another try could make.
+pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]) -> (HashMap<String, i32>, bool) {
+    let mut is_whole = true;
     let mut counts = match counting.log.topics().await {
         Ok(found) => found.into_iter().map(|topic| (topic.name, topic.partitions)).collect::<HashMap<_, _>>(),
         Err(error) => {
             measure::log_failed(&error);
             tracing::warn!(%error, "the log is not there yet");
             counting.health.set(LOG_PART, Level::Down, error.to_string(), std::time::Instant::now());
-            return HashMap::new();
+            return (HashMap::new(), false);
         }
     };
     if counting.options.create_topics {
@@ -37,6 +38,7 @@ pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]
                 }
                 Err(error) => {
                     measure::log_failed(&error);
+                    is_whole &= !error.is_retriable();
                     tracing::warn!(topic = %spec.name, %error, "the topic could not be created");
                 }
             }
@@ -44,7 +46,7 @@ pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]
     }
     // Only now: who is told that we are ready may publish to any of the topics.
     counting.health.set(LOG_PART, Level::Ok, "", std::time::Instant::now());
-    counts
+    (counts, is_whole)
 }
 
 /// Where the broker refuses the settings, the topic is made without them: counting must not wait for a policy to change.
