@@ -272,11 +272,14 @@ impl Store for Connection {
         self.ask("reading checkpoints", None, |state| {
             let positions: Vec<_> =
                 partitions.iter().map(|partition| state.store.shard.held.position(partition)).collect();
-            state.trace.say(|| {
-                let places = partitions.iter().zip(&positions);
-                let told: Vec<_> = places.map(|(name, at)| format!("{name}={}", told(at.checkpoint))).collect();
-                format!("m{} reads {}", self.member, told.join(" "))
-            });
+            // While nothing happens any more, only this would.
+            if !state.faults.is_calm {
+                state.trace.say(|| {
+                    let places = partitions.iter().zip(&positions);
+                    let told: Vec<_> = places.map(|(name, at)| format!("{name}={}", told(at.checkpoint))).collect();
+                    format!("m{} reads {}", self.member, told.join(" "))
+                });
+            }
             positions.into_iter().map(|position| vec![position]).collect()
         })
         .await
