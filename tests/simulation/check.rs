@@ -35,10 +35,12 @@ impl World {
         let mut calm_ms = 0;
         loop {
             self.start_members();
-            if self.is_counted() {
+            let has_lost_records = self.shared.with(|state| state.store.has_lost_records);
+            if !has_lost_records && self.is_counted() {
                 return Ok(());
             }
-            if calm_ms >= STOPPED_MS && self.count_anew() {
+            if has_lost_records || (calm_ms >= STOPPED_MS && self.has_stopped()) {
+                self.count_anew();
                 calm_ms = 0;
             }
             if calm_ms > PATIENCE_MS {
@@ -56,20 +58,25 @@ impl World {
         self.shared.with(|state| state.is_counted(&begun))
     }
 
-    /// Where a log that lost its tail has stopped a partition, as it must, an operator counts anew under another prefix.
-    fn count_anew(&mut self) -> bool {
-        let stopped = self.members.iter().flat_map(|member| member.stopped());
-        let lost: Vec<_> = stopped.filter(|(place, _)| self.shared.with(|state| state.has_lost_tail(place))).collect();
-        if lost.is_empty() {
-            return false;
-        }
+    /// Whether a log that lost its tail has stopped a partition, as it must.
+    fn has_stopped(&self) -> bool {
+        let mut stopped = self.members.iter().flat_map(|member| member.stopped());
+        stopped.any(|(place, why)| {
+            self.shared.with(|state| {
+                state.trace.say(|| format!("{place} has stopped: {why}"));
+                state.has_lost_tail(&place)
+            })
+        })
+    }
+
+    /// As an operator does then: under another prefix.
+    fn count_anew(&mut self) {
         self.crash_all();
         self.shared.with(|state| {
             state.faults.saw(Fault::CountedAnew);
-            state.trace.say(|| format!("counted anew under another prefix: {lost:?}"));
+            state.trace.say(|| "counted anew under another prefix".to_owned());
             state.store.begin_anew();
         });
-        true
     }
 
     /// Compares everything.

@@ -68,6 +68,8 @@ faults! {
     LateAndFitting: 0,
     /// Seen, not made: records were gone before they were counted.
     Gap: 0,
+    /// Seen, not made: another member's counts of records that the log has lost were taken for one's own.
+    LostRecordsKept: 0,
     /// Seen, not made: two living members had a partition.
     TwoOwners: 0,
     /// Seen, not made: a partition stopped loudly, and counting began anew under another prefix.

@@ -66,7 +66,7 @@ impl Partition {
     }
 
     /// As OffsetForLeaderEpoch answers (KIP-320).
-    fn epoch_end(&self, epoch: i32) -> i64 {
+    pub fn epoch_end(&self, epoch: i32) -> i64 {
         if epoch > self.epoch {
             return -1;
         }
