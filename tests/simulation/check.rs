@@ -32,6 +32,7 @@ impl World {
         for member in &mut self.members {
             member.paused_until_ms = 0;
         }
+        self.append_behind_lost_tails();
         let mut calm_ms = 0;
         loop {
             self.start_members();
@@ -127,14 +128,17 @@ impl World {
 }
 
 impl State {
-    /// Whether everything was counted. Where nothing was, a member must have found that nothing is to be.
+    /// Whether everything was counted, and a member holds each partition: where its log has changed, none does.
     fn is_counted(&self, begun: &[Arc<Tenure>]) -> bool {
         let held = &self.store.shard.held;
         let mut places = self.log.partitions.iter().filter(|(place, _)| is_input(&place.topic));
         self.store.late.is_empty()
-            && places.all(|(place, partition)| match held.checkpoints.get(place) {
-                Some(checkpoint) => checkpoint.offset == partition.end(),
-                None => begun.iter().any(|tenure| tenure.partition == *place && tenure.begin == partition.end()),
+            && places.all(|(place, partition)| {
+                let mut tenures = begun.iter().filter(|tenure| tenure.partition == *place);
+                match held.checkpoints.get(place) {
+                    Some(checkpoint) => checkpoint.offset == partition.end() && tenures.next().is_some(),
+                    None => tenures.any(|tenure| tenure.begin == partition.end()),
+                }
             })
     }
 

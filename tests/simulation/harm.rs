@@ -51,6 +51,16 @@ impl World {
         self.shared.appended.notify_waiters();
     }
 
+    /// A new leader shows itself with the next record only.
+    pub fn append_behind_lost_tails(&self) {
+        self.shared.with(|state| {
+            for partition in state.log.partitions.values_mut().filter(|partition| partition.has_lost_tail) {
+                partition.append(OutRecord { timestamp_ms: Some(7), ..OutRecord::default() }, None);
+            }
+        });
+        self.shared.appended.notify_waiters();
+    }
+
     /// Leaders, retention, lost tails.
     pub fn harm_log(&mut self) {
         let catalog = Arc::clone(&self.setting.catalog);
