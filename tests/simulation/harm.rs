@@ -51,11 +51,13 @@ impl World {
         self.shared.appended.notify_waiters();
     }
 
-    /// A new leader shows itself with the next record only.
+    /// A new leader shows itself with the first record behind what was read only.
     pub fn append_behind_lost_tails(&self) {
         self.shared.with(|state| {
             for partition in state.log.partitions.values_mut().filter(|partition| partition.has_lost_tail) {
-                partition.append(OutRecord { timestamp_ms: Some(7), ..OutRecord::default() }, None);
+                while partition.end() <= partition.lost_end {
+                    partition.append(OutRecord { timestamp_ms: Some(7), ..OutRecord::default() }, None);
+                }
             }
         });
         self.shared.appended.notify_waiters();

@@ -29,13 +29,21 @@ pub struct Partition {
     pub epoch: i32,
     /// First offset of each leader epoch that wrote something or may have.
     epochs: BTreeMap<i32, i64>,
-    /// Records that a member may have counted are gone.
+    /// Records that a member may have counted are gone: up to there.
     pub has_lost_tail: bool,
+    pub lost_end: i64,
 }
 
 impl Default for Partition {
     fn default() -> Self {
-        Self { start: 0, slots: Vec::new(), epoch: 0, epochs: BTreeMap::from([(0, 0)]), has_lost_tail: false }
+        Self {
+            start: 0,
+            slots: Vec::new(),
+            epoch: 0,
+            epochs: BTreeMap::from([(0, 0)]),
+            has_lost_tail: false,
+            lost_end: 0,
+        }
     }
 }
 
@@ -59,7 +67,10 @@ impl Partition {
     /// Another leader, which has the log up to `end`.
     pub fn elect(&mut self, end: i64) {
         self.epoch += 1;
-        self.has_lost_tail |= end < self.end();
+        if end < self.end() {
+            self.has_lost_tail = true;
+            self.lost_end = self.lost_end.max(self.end());
+        }
         self.slots.truncate(end as usize);
         self.epochs.retain(|_, start| *start <= end);
         self.epochs.insert(self.epoch, end);
