@@ -64,8 +64,11 @@ impl World {
         let mut stopped = self.members.iter().flat_map(|member| member.stopped());
         stopped.any(|(place, why)| {
             self.shared.with(|state| {
-                state.trace.say(|| format!("{place} has stopped: {why}"));
-                state.has_lost_tail(&place)
+                let is_due = state.has_lost_tail(&place);
+                if is_due {
+                    state.trace.say(|| format!("{place} has stopped: {why}"));
+                }
+                is_due
             })
         })
     }
