@@ -37,14 +37,14 @@ const SEEDS: u64 = 1_000;
 #[test]
 fn every_seed_counts_every_event_once() {
     let (from, count) = (setting("FROM").unwrap_or(0), setting("SEEDS").unwrap_or(SEEDS));
-    run_many(from, count, None);
+    run_many(from, count);
 }
 
 /// `SEED=n` runs that one and prints its trace.
 #[test]
 fn one_seed() {
     let seed = setting("SEED").unwrap_or(0);
-    let (outcome, trace) = traced(seed, None, setting("WHOLE").is_some());
+    let (outcome, trace) = traced(seed, setting("WHOLE").is_some());
     if setting("SEED").is_some() || outcome.is_err() {
         eprintln!("{}", trace.join("\n"));
     }
@@ -56,8 +56,8 @@ fn one_seed() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..20 {
-        let (_, first) = traced(seed, None, true);
-        let (_, second) = traced(seed, None, true);
+        let (_, first) = traced(seed, true);
+        let (_, second) = traced(seed, true);
         let differs = first.iter().zip(&second).position(|(one, other)| one != other);
         assert_eq!(
             differs,
@@ -67,6 +67,6 @@ fn the_same_seed_is_the_same_run() {
             second.get(differs.unwrap_or(0))
         );
         assert_eq!(first.len(), second.len(), "seed {seed}");
-        assert!(run(seed, None).is_ok());
+        assert!(run(seed).is_ok());
     }
 }

@@ -18,7 +18,6 @@ impl World {
         let topic = self.topics[self.below(self.topics.len())];
         let number = self.made.len();
         let (catalog, made) = (&self.setting.catalog, &self.made);
-        let dedupe = catalog.topic(topic).unwrap().dedupe;
         let made = self.shared.with(|state| {
             let random = &mut state.random;
             let earlier = (random.below(5) == 0 && number > 0).then(|| {
@@ -28,6 +27,7 @@ impl World {
                 events::again(&made[number - back], random)
             });
             let mut event = earlier.unwrap_or_else(|| events::event(topic, number, random));
+            let dedupe = catalog.topic(event.topic).unwrap().dedupe;
             let place = place(&event, number, state.log.partitions_per_topic);
             let partition = state.log.partitions.get_mut(&place).unwrap();
             if state.random.below(30) == 0 {

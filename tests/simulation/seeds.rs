@@ -20,12 +20,21 @@ pub fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
+/// The defect of the store that `PLANTED` names.
+fn planted() -> Option<Planted> {
+    match std::env::var("PLANTED").ok()?.as_str() {
+        "compare-dropped" => Some(Planted::CompareDropped),
+        "recent-pushed" => Some(Planted::RecentPushed),
+        other => panic!("nobody knows how to plant {other}"),
+    }
+}
+
 /// Runs a seed.
 ///
 /// # Errors
 /// What went wrong.
-pub fn run(seed: u64, planted: Option<Planted>) -> Result<Counts, String> {
-    go(&mut World::new(seed, planted))
+pub fn run(seed: u64) -> Result<Counts, String> {
+    go(&mut World::new(seed, planted()))
 }
 
 fn go(world: &mut World) -> Result<Counts, String> {
@@ -42,16 +51,17 @@ fn go(world: &mut World) -> Result<Counts, String> {
 }
 
 /// Runs a seed and tells what happened: the last of it, or all.
-pub fn traced(seed: u64, planted: Option<Planted>, is_whole: bool) -> (Result<Counts, String>, Vec<String>) {
-    let mut world = World::new(seed, planted);
+pub fn traced(seed: u64, is_whole: bool) -> (Result<Counts, String>, Vec<String>) {
+    let mut world = World::new(seed, planted());
     world.keep_trace(is_whole);
     let outcome = go(&mut world);
-    (outcome, world.trace())
+    let records = if is_whole { world.records() } else { Vec::new() };
+    (outcome, world.trace().into_iter().chain(records).collect())
 }
 
 /// Runs seeds over all cores, until one fails; then tells how to run that one again and what happened in it.
 #[track_caller]
-pub fn run_many(from: u64, count: u64, planted: Option<Planted>) {
+pub fn run_many(from: u64, count: u64) {
     let began = Instant::now();
     let next = AtomicU64::new(from);
     let has_failed = AtomicBool::new(false);
@@ -65,7 +75,7 @@ pub fn run_many(from: u64, count: u64, planted: Option<Planted>) {
             if seed >= from.saturating_add(count) || is_late || has_failed.load(Ordering::Relaxed) {
                 return;
             }
-            match run(seed, planted) {
+            match run(seed) {
                 Ok(counts) => {
                     let mut sums = sums.lock().unwrap();
                     sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
@@ -81,7 +91,7 @@ pub fn run_many(from: u64, count: u64, planted: Option<Planted>) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     if let Some(seed) = failure.into_inner().unwrap() {
-        let (outcome, trace) = traced(seed, planted, false);
+        let (outcome, trace) = traced(seed, false);
         eprintln!("{}\nSEED={seed} cargo test --test simulation one_seed -- --nocapture", trace.join("\n"));
         panic!("seed {seed}: {}", outcome.expect_err("the same seed fails again"));
     }

@@ -263,6 +263,20 @@ impl World {
         self.shared.with(|state| state.trace.lines.iter().cloned().collect())
     }
 
+    /// What the log holds, for who looks into a seed.
+    pub fn records(&self) -> Vec<String> {
+        self.shared.with(|state| {
+            let slots = state.log.partitions.iter().flat_map(|(place, partition)| {
+                let numbered = partition.slots.iter().enumerate();
+                numbered.map(move |(offset, slot)| {
+                    let value = slot.record.as_ref().and_then(|record| record.value.as_deref());
+                    format!("{place}:{offset} {:?}", value.map(String::from_utf8_lossy))
+                })
+            });
+            slots.collect()
+        })
+    }
+
     pub fn keep_trace(&self, is_whole: bool) {
         self.shared.with(|state| (state.trace.is_kept, state.trace.is_whole) = (true, is_whole));
     }
