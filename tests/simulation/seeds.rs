@@ -67,7 +67,7 @@ pub fn run_many(from: u64, count: u64) {
     let has_failed = AtomicBool::new(false);
     let done = AtomicU64::new(0);
     let (sums, failure) = (Mutex::new([0; Fault::ALL.len()]), Mutex::new(None));
-    let time = setting("SECONDS").map(Duration::from_secs);
+    let time = setting("SECONDS_AT_MOST").map(Duration::from_secs);
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
