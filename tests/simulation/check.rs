@@ -99,7 +99,7 @@ impl World {
             let mut left_out: BTreeMap<(String, i32), Vec<(i64, i64)>> = BTreeMap::new();
             let name = |place: &streamgauge::model::TopicPartition| (place.topic.to_string(), place.partition);
             for place in state.log.partitions.keys() {
-                let began = held.checkpoints.get(place).map_or(i64::MAX, |_| began[place]);
+                let began = held.checkpoints.get(place).map_or(i64::MAX, |_| began.get(place).copied().unwrap_or(0));
                 left_out.entry(name(place)).or_default().push((0, began));
             }
             for (place, gap) in &held.gaps {

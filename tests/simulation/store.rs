@@ -153,8 +153,12 @@ impl State {
 
     /// A first section counts from the origin that is stored, or from the end of the gap behind it.
     fn check_beginning(&mut self, sent: &Sent) {
-        let Sent { section, began: Some(began) } = sent else { return };
+        let Sent { section, began } = sent;
         let partition = &section.partition;
+        let Some(began) = began else {
+            self.store.wrong.push(format!("{partition}: a void tenure has flushed (invariant 4)"));
+            return;
+        };
         let origin = self.store.shard.held.origins.get(partition).copied();
         let from = section.gap.map_or(*began, |gap| gap.from);
         if section.expect.is_none() && origin != Some(from) && !self.store.has_forgotten {
