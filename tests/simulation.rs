@@ -10,6 +10,8 @@
 
 mod support;
 
+#[path = "simulation/applying.rs"]
+mod applying;
 #[path = "simulation/check.rs"]
 mod check;
 #[path = "simulation/events.rs"]
