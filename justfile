@@ -27,6 +27,14 @@ unit:
 integration *ARGS:
     integration/services run cargo test --locked --test integration -- --test-threads=1 {{ARGS}}
 
+# The simulation over many seeds: SEEDS of them from FROM on, for SECONDS_AT_MOST at most, all from the environment: a night by default
+soak:
+    SEEDS="${SEEDS:-1000000000}" FROM="${FROM:-10000}" SECONDS_AT_MOST="${SECONDS_AT_MOST:-28800}" cargo test --locked --test simulation every_seed -- --nocapture
+
+# Break the code on purpose, one defect after the other, and let the simulation find each
+planted *NAMES:
+    tests/simulation/plant {{NAMES}}
+
 # Fuzz batch_visit, broker_request or event_decode (needs cargo-fuzz and a nightly toolchain; no sanitizer, since the crate has no unsafe code)
 fuzz TARGET SECONDS="60":
     cargo +nightly fuzz run --sanitizer none {{TARGET}} -- -max_total_time={{SECONDS}}

@@ -4,11 +4,7 @@
 //! nothing (EXACTLY_ONCE, "Sections"). So while the store cannot be reached, what is held is counted on and flushed later; and
 //! a member that was taken for dead without being so stops what others have by then, and nothing was counted twice.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, watch},
@@ -50,7 +46,7 @@ const BEATS_PER_FULL_ROSTER: u64 = 10;
 /// Drives this member's share of the group's partitions.
 pub(super) struct Coordinator {
     counting: Arc<Counting>,
-    topics: HashMap<Arc<str>, Arc<Topic>>,
+    topics: BTreeMap<Arc<str>, Arc<Topic>>,
     counts: watch::Receiver<PartitionCounts>,
     roster: Arc<Roster>,
     targets: Targets,
@@ -105,6 +101,7 @@ impl Coordinator {
         let mut wake_at = Instant::now() + self.counting.options.heartbeat_interval;
         while !halt.is_cancelled() {
             tokio::select! {
+                biased;
                 () = halt.cancelled() => break,
                 () = sleep_until(wake_at) => {}
                 () = self.changed.notified() => {}
@@ -121,6 +118,7 @@ impl Coordinator {
                 tokio::time::sleep(LAST_BEAT_GRACE).await;
             };
             let pause = tokio::select! {
+                biased;
                 pause = self.beat(halt) => pause,
                 () = given_up => break,
             };
@@ -194,7 +192,8 @@ impl Coordinator {
         coordination::orders(&self.counting.membership.me, &self.targets, &self.roster, &doing)
     }
 
-    /// How long until the next heartbeat. Members that began together should not go on together.
+    /// How long until the next heartbeat. Members that began together should not go on together: each takes another share of
+    /// the interval each time, which only its name and the heartbeat's number decide.
     fn pause(&self, orders: &Orders, has_news: bool) -> Duration {
         let interval = self.counting.options.heartbeat_interval;
         if !orders.steps.is_empty() && has_news {
@@ -202,7 +201,8 @@ impl Coordinator {
         } else if orders.is_moving {
             interval.min(MOVE_INTERVAL)
         } else {
-            interval.mul_f64(rand::random_range(0.9..=1.0))
+            let share = xxhash_rust::xxh3::xxh3_64_with_seed(self.counting.membership.me.as_bytes(), self.beats) % 100;
+            interval.mul_f64(0.9 + share as f64 / 1000.0)
         }
     }
 

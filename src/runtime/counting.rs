@@ -118,6 +118,7 @@ impl Counting {
         let chosen: Vec<Arc<Topic>> =
             catalog.topics.iter().filter(|topic| self.is_chosen(&topic.name)).cloned().collect();
         tokio::select! {
+            biased;
             opened = self.open(&chosen) => opened?,
             () = stop.cancelled() => return Ok(()),
         }
@@ -151,6 +152,7 @@ impl Counting {
         }
         // Not before everything is flushed: others begin where this one has flushed to.
         tokio::select! {
+            biased;
             () = self.say_goodbye() => {}
             () = abandon.cancelled() => {}
         }
@@ -181,6 +183,7 @@ impl Counting {
             }
         };
         tokio::select! {
+            biased;
             () = watching => {}
             () = asking => {}
             () = stop.cancelled() => {}

@@ -18,8 +18,8 @@ use crate::{
     log::{Block, LogError},
 };
 
-/// Blocks below this are decoded where they are needed: another thread would cost more than it saves.
-const SMALL_BYTES: usize = 16 * 1024;
+/// Blocks below this are decoded where and when they are needed: another thread would cost more than it saves.
+pub(super) const SMALL_BYTES: usize = 16 * 1024;
 
 /// The cores, and memory for decoded blocks: at most two for each core, one whose turn it is and one ahead
 /// (invariant 5).

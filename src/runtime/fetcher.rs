@@ -4,7 +4,7 @@
 //! stays flat however far behind the group is (invariant 5).
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -47,7 +47,7 @@ pub struct Fetcher {
     limits: FetchLimits,
     max_bytes: usize,
     held_bytes: Arc<AtomicUsize>,
-    subscribers: Mutex<HashMap<TopicPartition, Subscriber>>,
+    subscribers: Mutex<BTreeMap<TopicPartition, Subscriber>>,
     changed: Arc<Notify>,
     health: Arc<Health>,
     next_id: AtomicU64,
@@ -105,17 +105,17 @@ impl Subscription {
 }
 
 impl Subscription {
-    /// The next block, if it is there already and no error.
-    pub fn ready(&mut self) -> Option<Held> {
+    /// The next block, if it is there already, no error, and of at least so many bytes.
+    pub fn ready(&mut self, min_bytes: usize) -> Option<Held> {
         if self.peeked.is_none() {
             self.peeked = Some(self.receiver.try_recv().ok()?);
             self.fetcher.changed.notify_one();
         }
-        // An error waits for its turn.
+        // A small block or an error waits for its turn.
         match self.peeked.take() {
-            Some(Ok(held)) => Some(held),
-            error => {
-                self.peeked = error;
+            Some(Ok(held)) if held.block.size_bytes >= min_bytes => Some(held),
+            other => {
+                self.peeked = other;
                 None
             }
         }
@@ -166,11 +166,12 @@ impl Fetcher {
             beat.beat(std::time::Instant::now());
             let (wanted, limits, wake_at) = self.wanted();
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
-                () = self.changed.notified() => {}
-                () = tokio::time::sleep_until(wake_at) => {}
                 // Dropping the call loses nothing: the log hands out at the next call what has come meanwhile.
                 fetched = self.log.fetch(&wanted, limits), if !wanted.is_empty() => self.hand_out(&wanted, fetched),
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep_until(wake_at) => {}
             }
         }
     }
@@ -250,7 +251,7 @@ impl Fetcher {
         Held { block, size_bytes, held_bytes: Arc::clone(&self.held_bytes), changed: Arc::clone(&self.changed) }
     }
 
-    fn subscribers(&self) -> MutexGuard<'_, HashMap<TopicPartition, Subscriber>> {
+    fn subscribers(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Subscriber>> {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -49,6 +49,7 @@ impl Flusher {
             let is_last = stop.is_cancelled();
             if let Some(sealed) = self.generations.seal() {
                 let done = tokio::select! {
+                    biased;
                     done = self.flush(sealed, &beat) => done,
                     () = abandon.cancelled() => false,
                 };
@@ -68,11 +69,13 @@ impl Flusher {
         let interval = tokio::time::sleep(self.interval);
         tokio::pin!(interval);
         tokio::select! {
+            biased;
             () = &mut interval => {}
             () = stop.cancelled() => {}
             () = self.generations.due() => {
                 if self.generations.is_critical() {
                     tokio::select! {
+                        biased;
                         () = tokio::time::sleep(CRITICAL_DELAY.min(self.interval)) => {}
                         () = &mut interval => {}
                         () = stop.cancelled() => {}

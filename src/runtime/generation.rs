@@ -7,7 +7,7 @@
 mod pending;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     hash::{BuildHasherDefault, Hasher},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -64,7 +64,8 @@ struct Progress {
 #[derive(Default)]
 struct Open {
     deltas: DeltaMap,
-    progress: Mutex<HashMap<TenureId, Progress>>,
+    /// In the order in which the tenures began, so that sections are written in it.
+    progress: Mutex<BTreeMap<TenureId, Progress>>,
 }
 
 /// A sealed generation: one section per tenure that made progress.

@@ -105,6 +105,7 @@ impl PartitionTask {
         loop {
             let began = Instant::now();
             let end = tokio::select! {
+                biased;
                 end = self.tenure(stop, warmed.take()) => end,
                 () = stop.cancelled() => End::Stopped,
             };
@@ -126,6 +127,7 @@ impl PartitionTask {
                 }
             };
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(delay) => {}
                 () = stop.cancelled() => return,
             }
@@ -160,8 +162,9 @@ impl PartitionTask {
                 self.took_over(&start, granted_at, is_warm);
             }
             let block = tokio::select! {
-                block = self.next_block(&worker, &mut blocks, &mut ahead) => block,
+                biased;
                 verdict = tenure.ended() => return ended(verdict),
+                block = self.next_block(&worker, &mut blocks, &mut ahead) => block,
             };
             let block = match block {
                 None => return End::Stopped,
@@ -169,8 +172,9 @@ impl PartitionTask {
                 Some(Err(error)) => return self.lost(&tenure, error).await,
             };
             let same = tokio::select! {
-                same = sameness::follow(&self.counting, &tenure, block.next_offset, block.leader_epoch) => same,
+                biased;
                 verdict = tenure.ended() => return ended(verdict),
+                same = sameness::follow(&self.counting, &tenure, block.next_offset, block.leader_epoch) => same,
             };
             if let Err(why) = same {
                 return self.close(&tenure, End::Again(why)).await;
@@ -211,8 +215,9 @@ impl PartitionTask {
             let outgoing = std::mem::take(&mut batch.outgoing);
             if !outgoing.is_empty() {
                 tokio::select! {
-                    () = self.counting.outbox.deliver(&self.partition, outgoing) => {}
+                    biased;
                     verdict = tenure.ended() => return Err(ended(verdict)),
+                    () = self.counting.outbox.deliver(&self.partition, outgoing) => {}
                     () = stop.cancelled() => return Err(End::Stopped),
                 }
             }
@@ -231,10 +236,11 @@ impl PartitionTask {
     async fn merge(&self, tenure: &Arc<Tenure>, batch: Batch) -> Result<(), End> {
         let tally = batch.tally;
         tokio::select! {
+            biased;
+            verdict = tenure.ended() => return Err(ended(verdict)),
             merged = self.counting.generations.merge(tenure, batch) => {
                 merged.map_err(|overflow| End::refused(overflow.to_string()))?;
             }
-            verdict = tenure.ended() => return Err(ended(verdict)),
         }
         // Before the records are told: who sees them counted must not see nothing pending.
         measure::pending(self.counting.generations.weight().max(1));

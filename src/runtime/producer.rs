@@ -10,7 +10,7 @@ mod lane;
 mod options;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -230,7 +230,7 @@ impl Shared {
         mut room: OwnedSemaphorePermit,
     ) -> Answers {
         let mut waiting = Answers::of(records.len());
-        let mut by_partition: HashMap<TopicPartition, Gathering> = HashMap::new();
+        let mut by_partition: BTreeMap<TopicPartition, Gathering> = BTreeMap::new();
         let mut take = |partition: &TopicPartition, gathered: Gathering| {
             let Gathering { places, records, size_bytes, permits } = gathered;
             if let Some(room) = room.split(permits as usize) {

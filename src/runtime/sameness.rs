@@ -154,15 +154,16 @@ pub(super) async fn follow(
     Ok(())
 }
 
-/// The epoch that was read under so far, and the other one of a block. Before the first block only a later one is another:
-/// a block may tell the epoch of its records.
+/// The last epoch that is known to be of the log that was counted, and the other one of a block. A block tells the epoch of
+/// its records: those up to the one that was found when the tenure began were looked at then, and follow each other while
+/// the duplicate window is read.
 fn leader_change(read: ReadTo, sent: Option<i32>) -> Option<(i32, i32)> {
     let sent = sent?;
-    match (read.epoch, read.epoch_found) {
-        (Some(known), _) => (sent != known).then_some((known, sent)),
-        (None, Some(found)) => (sent > found).then_some((found, sent)),
-        (None, None) => None,
+    if let Some(known) = read.epoch.filter(|known| sent < *known) {
+        return Some((known, sent));
     }
+    let newest = read.epoch.max(read.epoch_found)?;
+    (sent > newest).then_some((newest, sent))
 }
 
 #[cfg(test)]
@@ -170,6 +171,27 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[test]
+    fn a_leader_has_changed_where_a_block_is_newer_than_what_was_found_or_older_than_what_was_read() {
+        let read = |epoch, epoch_found| ReadTo { offset: 100, epoch, epoch_found };
+        let cases = [
+            (read(None, None), Some(1), None),
+            (read(None, Some(2)), Some(1), None),
+            (read(None, Some(2)), Some(3), Some((2, 3))),
+            // The duplicate window reaches back over a change of leaders.
+            (read(Some(0), Some(2)), Some(1), None),
+            (read(Some(1), Some(2)), Some(2), None),
+            (read(Some(1), Some(2)), Some(3), Some((2, 3))),
+            (read(Some(3), Some(2)), Some(4), Some((3, 4))),
+            (read(Some(3), Some(2)), Some(1), Some((3, 1))),
+            (read(Some(3), None), Some(4), Some((3, 4))),
+            (read(Some(3), None), None, None),
+        ];
+        for (read, sent, change) in cases {
+            assert_eq!(leader_change(read, sent), change, "{read:?} {sent:?}");
+        }
+    }
 
     #[test]
     fn only_what_both_sides_know_can_differ() {

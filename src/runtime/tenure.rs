@@ -40,6 +40,8 @@ struct Reading {
     epoch: Option<i32>,
     /// The next offset to read.
     to: i64,
+    /// A block was read.
+    has_begun: bool,
 }
 
 /// Why the flusher ended a tenure.
@@ -71,7 +73,7 @@ impl Tenure {
             has_flushed: AtomicBool::new(false),
             end: CancellationToken::new(),
             verdict: Mutex::new(None),
-            reading: Mutex::new(Reading { found: LogIdentity::default(), epoch: None, to: begin }),
+            reading: Mutex::new(Reading { found: LogIdentity::default(), epoch: None, to: begin, has_begun: false }),
         })
     }
 
@@ -104,8 +106,11 @@ impl Tenure {
     /// Notes that a block up to this offset came from a leader of this epoch.
     pub fn note_read(&self, to: i64, epoch: Option<i32>) {
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        reading.to = reading.to.max(to);
+        // What was counted before lies behind the duplicate window, and must still be there when the leader changes while that
+        // is read. Where the log does not tell epochs, only what was read is known to be of one.
+        reading.to = if reading.found.leader_epoch.is_some() { reading.to.max(to) } else { to };
         reading.epoch = epoch.or(reading.epoch);
+        reading.has_begun = true;
     }
 
     /// Where it reads on, and under which leader it has read so far.
@@ -115,10 +120,12 @@ impl Tenure {
     }
 
     /// What a section says of the log. The epoch is that of what was read, never a later one's: it must have reached as far
-    /// as the checkpoint beside it.
+    /// as the checkpoint beside it. Before anything was read a section can only tell a gap, up to where the log began under the
+    /// leader that was found then; the epoch of before the gap may have ended within it.
     pub fn log_identity(&self) -> LogIdentity {
         let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        LogIdentity { leader_epoch: reading.epoch, ..reading.found.clone() }
+        let leader_epoch = if reading.has_begun { reading.epoch } else { reading.found.leader_epoch };
+        LogIdentity { leader_epoch, ..reading.found.clone() }
     }
 
     /// Ends the tenure: what it holds, open or in flight, is void from now on (invariant 4).
@@ -176,5 +183,23 @@ impl Tenures {
     pub fn alive(&self) -> Vec<Arc<Tenure>> {
         let tenures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tenures.iter().filter(|tenure| tenure.is_alive()).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_tells_the_epoch_that_was_read_and_before_that_the_one_that_was_found() {
+        let tenure = Tenure::begin(TopicPartition::new("t", 0), Fingerprint(1), None, 7);
+        tenure.note_log(LogIdentity { leader_epoch: Some(5), ..LogIdentity::default() });
+        assert_eq!(tenure.log_identity().leader_epoch, Some(5));
+        tenure.note_read(9, Some(3));
+        assert_eq!(tenure.log_identity().leader_epoch, Some(3));
+        let silent = Tenure::begin(TopicPartition::new("t", 0), Fingerprint(1), None, 7);
+        silent.note_log(LogIdentity { leader_epoch: Some(5), ..LogIdentity::default() });
+        silent.note_read(9, None);
+        assert_eq!(silent.log_identity().leader_epoch, None, "a later leader may have sent it");
     }
 }

@@ -34,16 +34,26 @@ pub(super) async fn watch(
     let mut missing = topics.clone();
     let mut backoff = Backoff::log();
     let mut is_new = true;
+    // Also the topics of dead letters and forwards: without them a partition waits at its first bad record.
+    let mut is_whole = false;
     loop {
-        let found = if missing.is_empty() { look(&counting).await } else { ensure(&counting, &missing).await };
+        let found = if missing.is_empty() && is_whole {
+            look(&counting).await
+        } else {
+            let found;
+            (found, is_whole) = ensure(&counting, &topics).await;
+            found
+        };
         counts.send_if_modified(|known| grow(known, &topics, &found));
         missing.retain(|topic| !counts.borrow().contains_key(&*topic.name));
-        if missing.is_empty() {
-            if std::mem::take(&mut is_new) {
-                counting.health.set(part, Level::Ok, "", std::time::Instant::now());
-            }
+        if missing.is_empty() && std::mem::take(&mut is_new) {
+            counting.health.set(part, Level::Ok, "", std::time::Instant::now());
+        }
+        if missing.is_empty() && is_whole {
             tokio::time::sleep(MIN_LOOK_INTERVAL).await;
             let _ = tokio::time::timeout(LOOK_INTERVAL, counting.topics_stale.notified()).await;
+        } else if missing.is_empty() {
+            tokio::time::sleep(backoff.next()).await;
         } else {
             let names: Vec<&str> = missing.iter().map(|topic| &*topic.name).collect();
             let why = format!("waiting for topics: {}", names.join(", "));
@@ -90,15 +100,16 @@ async fn look(counting: &Counting) -> HashMap<String, i32> {
 const RETENTION: &str = "retention.ms";
 
 /// Creates what is missing of the topics, their dead letter topics and the topics that they forward to, where that is
-/// wanted, and returns the partition counts of what is there.
-pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]) -> HashMap<String, i32> {
+/// wanted, and returns the partition counts of what is there, and whether nothing is left that another try could make.
+pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]) -> (HashMap<String, i32>, bool) {
+    let mut is_whole = true;
     let mut counts = match counting.log.topics().await {
         Ok(found) => found.into_iter().map(|topic| (topic.name, topic.partitions)).collect::<HashMap<_, _>>(),
         Err(error) => {
             measure::log_failed(&error);
             tracing::warn!(%error, "the log is not there yet");
             counting.health.set(LOG_PART, Level::Down, error.to_string(), std::time::Instant::now());
-            return HashMap::new();
+            return (HashMap::new(), false);
         }
     };
     if counting.options.create_topics {
@@ -115,6 +126,7 @@ pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]
                 }
                 Err(error) => {
                     measure::log_failed(&error);
+                    is_whole &= !error.is_retriable();
                     tracing::warn!(topic = %spec.name, %error, "the topic could not be created");
                 }
             }
@@ -122,7 +134,7 @@ pub(super) async fn ensure(counting: &Counting, topics: &[std::sync::Arc<Topic>]
     }
     // Only now: who is told that we are ready may publish to any of the topics.
     counting.health.set(LOG_PART, Level::Ok, "", std::time::Instant::now());
-    counts
+    (counts, is_whole)
 }
 
 /// Where the broker refuses the settings, the topic is made without them: counting must not wait for a policy to change.

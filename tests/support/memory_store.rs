@@ -35,35 +35,74 @@ pub struct Held {
     recents: BTreeMap<String, BTreeSet<(i64, Origin, String)>>,
     tops: Expiring<BTreeMap<String, i64>>,
     sets: BTreeMap<String, BTreeSet<String>>,
-    documents: BTreeMap<String, Vec<u8>>,
-    groups: BTreeMap<Arc<str>, Group>,
+    pub documents: BTreeMap<String, Vec<u8>>,
+    pub groups: BTreeMap<Arc<str>, Group>,
+    /// A defect put in on purpose: `recent` keeps what was pushed last, as LPUSH and LTRIM would.
+    pub recents_are_pushed: bool,
 }
 
 impl Held {
     fn apply(&mut self, section: &Section) -> Outcome {
-        let stored = self.checkpoints.get(&section.partition).copied();
-        if stored == Some(section.next) {
-            return Outcome::AlreadyApplied;
-        }
-        if stored != section.expect {
-            return Outcome::Conflict { stored };
-        }
         let mut changed = self.clone();
+        let outcome = changed.compare(section).unwrap_or_else(|| changed.put(section));
+        if outcome == Outcome::Applied {
+            *self = changed;
+        }
+        outcome
+    }
+
+    /// The answer to a section that does not fit what is stored; `None` where it fits.
+    pub fn compare(&self, section: &Section) -> Option<Outcome> {
+        let stored = self.checkpoints.get(&section.partition).copied();
+        match stored {
+            stored if stored == Some(section.next) => Some(Outcome::AlreadyApplied),
+            stored if stored != section.expect => Some(Outcome::Conflict { stored }),
+            _ => None,
+        }
+    }
+
+    /// Writes a section, whatever is stored. Half of it is written where it is refused.
+    pub fn put(&mut self, section: &Section) -> Outcome {
         for (key, delta) in &section.deltas {
-            if changed.change(&key.name, delta).is_none() {
+            if self.change(&key.name, delta).is_none() {
                 let refusal = Refusal { key: key.name.to_string(), reason: RefusalReason::Overflow };
                 return Outcome::Refused(refusal);
             }
         }
-        changed.gaps.extend(section.gap.map(|gap| (section.partition.clone(), gap)));
-        changed.checkpoints.insert(section.partition.clone(), section.next);
-        let known = changed.identities.entry(section.partition.clone()).or_default();
+        self.gaps.extend(section.gap.map(|gap| (section.partition.clone(), gap)));
+        self.checkpoints.insert(section.partition.clone(), section.next);
+        let known = self.identities.entry(section.partition.clone()).or_default();
         let LogIdentity { cluster_id, topic_id, leader_epoch } = section.log_identity.clone();
         known.cluster_id = cluster_id.or(known.cluster_id.take());
         known.topic_id = topic_id.or(known.topic_id);
         known.leader_epoch = leader_epoch.or(known.leader_epoch);
-        *self = changed;
         Outcome::Applied
+    }
+
+    pub fn position(&self, partition: &TopicPartition) -> StoredPosition {
+        StoredPosition {
+            checkpoint: self.checkpoints.get(partition).copied(),
+            origin: self.origins.get(partition).copied(),
+            log_identity: self.identities.get(partition).cloned().unwrap_or_default(),
+        }
+    }
+
+    pub fn fix_origins(&mut self, origins: &[(TopicPartition, i64)]) -> Vec<i64> {
+        let mut fix =
+            |(partition, origin): &(TopicPartition, i64)| *self.origins.entry(partition.clone()).or_insert(*origin);
+        origins.iter().map(&mut fix).collect()
+    }
+
+    pub fn swap(&mut self, swap: &Swap) -> SwapOutcome {
+        let stored = self.documents.get(&swap.name).cloned();
+        if stored != swap.expect {
+            return SwapOutcome::Differs(stored);
+        }
+        match &swap.next {
+            Some(next) => self.documents.insert(swap.name.clone(), next.clone()),
+            None => self.documents.remove(&swap.name),
+        };
+        SwapOutcome::Swapped
     }
 
     fn add(&mut self, counter: &str, amount: i64) -> Option<()> {
@@ -92,6 +131,7 @@ impl Held {
             }
             Delta::Recent { cap, entries } => {
                 let stored = self.recents.entry(name.to_owned()).or_default();
+                while self.recents_are_pushed && stored.len() + entries.len() > *cap && stored.pop_first().is_some() {}
                 stored.extend(entries.iter().map(|entry| (entry.time_ms, entry.origin, entry.element.to_string())));
                 while stored.len() > *cap {
                     stored.pop_first();
@@ -179,20 +219,11 @@ impl Store for MemoryStore {
 
     async fn positions(&self, partitions: &[TopicPartition]) -> Result<Vec<Vec<StoredPosition>>, StoreError> {
         let held = self.held.lock().unwrap();
-        let position = |partition| StoredPosition {
-            checkpoint: held.checkpoints.get(partition).copied(),
-            origin: held.origins.get(partition).copied(),
-            log_identity: held.identities.get(partition).cloned().unwrap_or_default(),
-        };
-        Ok(partitions.iter().map(|partition| vec![position(partition)]).collect())
+        Ok(partitions.iter().map(|partition| vec![held.position(partition)]).collect())
     }
 
     async fn fix_origins(&self, origins: &[(TopicPartition, i64)]) -> Result<Vec<i64>, StoreError> {
-        let mut held = self.held.lock().unwrap();
-        Ok(origins
-            .iter()
-            .map(|(partition, origin)| *held.origins.entry(partition.clone()).or_insert(*origin))
-            .collect())
+        Ok(self.held.lock().unwrap().fix_origins(origins))
     }
 
     async fn apply(&self, shard: ShardId, sections: &[Section]) -> Result<Vec<Outcome>, StoreError> {
@@ -229,17 +260,6 @@ impl Store for MemoryStore {
 
     async fn swap(&self, swaps: &[Swap]) -> Result<Vec<SwapOutcome>, StoreError> {
         let mut held = self.held.lock().unwrap();
-        let swap = |swap: &Swap| {
-            let stored = held.documents.get(&swap.name).cloned();
-            if stored != swap.expect {
-                return SwapOutcome::Differs(stored);
-            }
-            match &swap.next {
-                Some(next) => held.documents.insert(swap.name.clone(), next.clone()),
-                None => held.documents.remove(&swap.name),
-            };
-            SwapOutcome::Swapped
-        };
-        Ok(swaps.iter().map(swap).collect())
+        Ok(swaps.iter().map(|swap| held.swap(swap)).collect())
     }
 }

@@ -67,12 +67,24 @@ pub struct Results {
 
 /// Folds partitions; records of each in the order of their offsets.
 pub fn fold(catalog: &Catalog, partitions: &BTreeMap<(String, i32), Vec<Record>>) -> Results {
+    fold_where(catalog, partitions, &|_, _| true)
+}
+
+/// The same of those records of a partition that count; the others are only remembered for their duplicates.
+pub fn fold_where(
+    catalog: &Catalog,
+    partitions: &BTreeMap<(String, i32), Vec<Record>>,
+    counts: &dyn Fn(&(String, i32), i64) -> bool,
+) -> Results {
     let mut results = Results::default();
-    for ((name, partition), records) in partitions {
+    // What the records that do not count bring.
+    let mut left_out = Results::default();
+    for (place @ (name, partition), records) in partitions {
         let Some(topic) = catalog.topic(name) else { continue };
         let mut seen: Vec<(i64, Identity, i64)> = Vec::new();
         for record in records {
-            one(topic, *partition, record, &mut seen, &mut results);
+            let results = if counts(place, record.offset) { &mut results } else { &mut left_out };
+            one(topic, *partition, record, &mut seen, results);
         }
     }
     results.sets.retain(|_, set| !set.is_empty());

@@ -7,13 +7,14 @@ use crate::{
     core::worker::Worker,
     log::LogError,
     runtime::{
-        decoding::{Ahead, DecodedBlock},
+        decoding::{Ahead, DecodedBlock, SMALL_BYTES},
         fetcher::Subscription,
     },
 };
 
 /// Blocks of one partition that are decoded before their turn, if there is room over all partitions.
 const MAX_AHEAD: usize = 4;
+
 impl PartitionTask {
     /// The next block, decoded; those behind it that are there already are begun.
     pub(super) async fn next_block(
@@ -32,7 +33,7 @@ impl PartitionTask {
         };
         while ahead.len() < MAX_AHEAD
             && let Some(room) = decoding.room_ahead()
-            && let Some(held) = blocks.ready()
+            && let Some(held) = blocks.ready(SMALL_BYTES)
         {
             ahead.push_back(decoding.decode_ahead(room, decoder, count_from, held));
         }

@@ -95,6 +95,7 @@ async fn send_all(shared: &Arc<Shared>, partition: &TopicPartition) {
             continue;
         }
         tokio::select! {
+            biased;
             _ = under_way.next() => {}
             () = filled.notified(), if has_room => {}
         }

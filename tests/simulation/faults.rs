@@ -1,0 +1,119 @@
+//! What may go wrong, how often in a seed, and how often it did.
+
+use crate::support::events::Random;
+
+macro_rules! faults {
+    ($($(#[doc = $what:literal])* $name:ident: $rate:literal,)*) => {
+        /// A kind of fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Fault {
+            $($(#[doc = $what])* $name,)*
+        }
+
+        impl Fault {
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// How often it happens in a seed that has it: of 1000 steps or calls.
+            fn rate(self) -> usize {
+                match self {
+                    $(Self::$name => $rate,)*
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// A member's tasks are dropped where they stand.
+    Crash: 40,
+    /// A member is stopped as by SIGTERM.
+    Stop: 15,
+    /// A member is not run for a while and then goes on, its clock having moved.
+    Pause: 40,
+    /// A request to the store never comes there.
+    StoreRequestLost: 40,
+    /// A request to the store is done and its answer lost.
+    StoreAnswerLost: 40,
+    /// The caller gives a request up, and it is done later.
+    StoreDelayed: 30,
+    /// A request is done, answered, and done once more later.
+    StoreDoubled: 50,
+    /// The store is put back to an older copy, or forward again to one it had before that.
+    RolledBack: 40,
+    /// The store loses everything.
+    Emptied: 8,
+    /// A fetch fails.
+    FetchFailed: 30,
+    /// A fetch is answered late, with what the log had when it was asked.
+    FetchLate: 60,
+    /// Another question to the log fails.
+    LogCallFailed: 40,
+    /// A record that is produced never comes to the log.
+    ProduceLost: 150,
+    /// A record that is produced is in the log, and the answer is lost.
+    ProduceAnswerLost: 150,
+    /// Another leader, which has everything.
+    LeaderChange: 25,
+    /// Retention moves the log's start.
+    Retention: 20,
+    /// Another leader lacks records that nobody has counted.
+    TailLost: 8,
+    /// Another leader lacks records that were counted.
+    CountedTailLost: 4,
+    /// Seen, not made: a section met a conflict.
+    Conflict: 0,
+    /// Seen, not made: a section was applied already.
+    AlreadyApplied: 0,
+    /// Seen, not made: a request that came late was applied, as nothing had come between.
+    LateAndFitting: 0,
+    /// Seen, not made: records were gone before they were counted.
+    Gap: 0,
+    /// Seen, not made: another member's counts of records that the log has lost were taken for one's own.
+    LostRecordsKept: 0,
+    /// Seen, not made: two living members had a partition.
+    TwoOwners: 0,
+    /// Seen, not made: a partition stopped loudly, and counting began anew under another prefix.
+    CountedAnew: 0,
+}
+
+/// How often each kind happened.
+pub type Counts = [u64; Fault::ALL.len()];
+
+/// The faults of a seed: not all kinds in each, so that some seeds have few and much of them.
+pub struct Faults {
+    rates: [usize; Fault::ALL.len()],
+    pub counts: Counts,
+    /// Nothing fails any more.
+    pub is_calm: bool,
+}
+
+impl Faults {
+    pub fn new(random: &mut Random) -> Self {
+        let scale = [0, 1, 1, 3, 6][random.below(5)];
+        let mut rates = [0; Fault::ALL.len()];
+        for fault in Fault::ALL {
+            let often = random.below(2) * [1, 1, 2][random.below(3)];
+            rates[*fault as usize] = (fault.rate() * scale * often).min(500);
+        }
+        Self { rates, counts: [0; Fault::ALL.len()], is_calm: false }
+    }
+
+    /// Throws the dice for a fault, and counts it.
+    pub fn happens(&mut self, fault: Fault, random: &mut Random) -> bool {
+        let rate = self.rates[fault as usize];
+        let happens = !self.is_calm && rate > 0 && random.below(1000) < rate;
+        if happens {
+            self.saw(fault);
+        }
+        happens
+    }
+
+    /// Takes back what was counted and could not be done.
+    pub fn did_not(&mut self, fault: Fault) {
+        self.counts[fault as usize] -= 1;
+    }
+
+    pub fn saw(&mut self, fault: Fault) {
+        self.counts[fault as usize] += 1;
+    }
+}
