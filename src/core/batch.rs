@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{keys::Keys, reason::Reason, rules::Change};
+use super::{change::Change, keys::Keys, reason::Reason};
 use crate::{
     log::OutRecord,
     model::{Delta, Key, Membership, Origin, Overflow, RecentEntry},

@@ -11,6 +11,7 @@ pub mod assignment;
 pub mod backoff;
 pub mod batch;
 pub mod card;
+pub mod change;
 pub mod coordination;
 pub mod dead_letter;
 pub mod decimal;

@@ -4,75 +4,18 @@
 //! letter and none does. A key is hashed and looked up once an event, and kept once a block; elements are written to one text.
 
 use super::{
+    change::{ADDS_ONE, Change, KeyChange},
     decimal,
     event::Event,
-    keys::{KeyIndex, Keys, Text},
+    keys::{Keys, Text},
     reason::Reason,
     render::render,
     time,
 };
 use crate::{
     catalog::plan::{Action, Amount, Decimal, Rule, Template, Topic},
-    model::{Delta, Kind, Membership, Origin, RecentEntry},
+    model::Kind,
 };
-
-/// A change of a key by one event.
-#[derive(Clone, Copy, Debug)]
-pub enum Change {
-    /// Adds.
-    Count(i64),
-    /// Raises to.
-    Max(i64),
-    /// Sets, if the event is the latest.
-    Last(i64),
-    /// Notes an element.
-    Unique {
-        /// When the key expires, milliseconds since 1970.
-        expire_at_ms: Option<i64>,
-        /// The element.
-        element: Text,
-    },
-    /// Notes an element with its time.
-    Recent {
-        /// How many the key keeps.
-        cap: usize,
-        /// The element.
-        element: Text,
-    },
-    /// Adds to an element.
-    Top {
-        /// When the window expires, milliseconds since 1970.
-        expire_at_ms: Option<i64>,
-        /// The element.
-        element: Text,
-        /// How much.
-        amount: i64,
-    },
-    /// Puts in or takes out.
-    Member {
-        /// The element.
-        element: Text,
-        /// In, or out.
-        is_add: bool,
-        /// The counter that moves where the presence changes.
-        moves: Option<Text>,
-    },
-}
-
-/// A key that changes. There is one for each effect of each event, and they are written by one core and read by another: so
-/// what most of them do, adding one, takes no more than this.
-#[derive(Clone, Copy, Debug)]
-pub struct KeyChange {
-    /// The key.
-    pub key: KeyIndex,
-    /// Where its change lies, or [`ADDS_ONE`].
-    detail: u32,
-    /// Number of the effect within the event type.
-    pub effect: u16,
-}
-
-/// In place of a change that lies elsewhere.
-const ADDS_ONE: u32 = u32::MAX;
 
 /// A forward that an event asks for.
 #[derive(Debug)]
@@ -266,31 +209,6 @@ impl Effects {
         let text = &mut self.keys.text;
         let begin = text.len();
         Ok(render(template, topic, event, text)?.then(|| Text::to_end(begin, text)))
-    }
-}
-
-impl Change {
-    /// The change as a delta of its own: the first of its key.
-    pub fn delta(&self, keys: &Keys, time_ms: i64, origin: Origin) -> Delta {
-        let element = |piece: &Text| keys.str(*piece).into();
-        match self {
-            Self::Count(amount) => Delta::Count(*amount),
-            Self::Max(value) => Delta::Max(*value),
-            Self::Last(value) => Delta::Last { time_ms, origin, value: *value },
-            Self::Unique { expire_at_ms, element: piece } => {
-                Delta::Unique { expire_at_ms: *expire_at_ms, elements: [element(piece)].into() }
-            }
-            Self::Recent { cap, element: piece } => {
-                Delta::Recent { cap: *cap, entries: [RecentEntry { time_ms, origin, element: element(piece) }].into() }
-            }
-            Self::Top { expire_at_ms, element: piece, amount } => {
-                Delta::Top { expire_at_ms: *expire_at_ms, sums: [(element(piece), *amount)].into() }
-            }
-            Self::Member { element: piece, is_add, moves } => {
-                let moves = moves.as_ref().map(|counter| (element(counter), if *is_add { 1 } else { -1 }));
-                Delta::Member { elements: [(element(piece), Membership::new(*is_add, moves))].into() }
-            }
-        }
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{
     batch::{Batch, apply},
+    change::Change,
     decode::{Decoded, Decoder, Entry, What},
     dedupe::{IdentitySecret, Window},
     keys::KeyIndex,
-    rules::Change,
 };
 use crate::{
     catalog::plan::Topic,
