@@ -97,6 +97,49 @@ pub fn cards(roster: &Roster) -> BTreeMap<MemberId, Card> {
     roster.members.iter().filter_map(read).collect()
 }
 
+/// Topics that members stand by for, and whose rules are in force there. Takes these topics off their cards.
+///
+/// Members of one topic count by one set of rules at a time (EXACTLY_ONCE, "Catalogue"): those of whoever holds its lowest leased
+/// partition, or, where nobody holds one, of the first by name. So a new version of a catalogue stands by until the last
+/// member of the old one has gone, and the rules do not go to and fro while both run.
+pub fn stand_by(cards: &mut BTreeMap<MemberId, Card>, roster: &Roster) -> Vec<StandBy> {
+    let mut in_force: BTreeMap<String, (MemberId, String)> = BTreeMap::new();
+    let holders = roster.leases.iter().map(|(partition, lease)| (&*partition.topic, &lease.holder));
+    let counters = cards.iter().flat_map(|(member, card)| card.topics.keys().map(move |topic| (&**topic, member)));
+    for (topic, member) in holders.chain(counters) {
+        if !in_force.contains_key(topic)
+            && let Some(card) = cards.get(member).and_then(|card| card.topics.get(topic))
+        {
+            in_force.insert(topic.to_owned(), (MemberId::clone(member), card.rules.clone()));
+        }
+    }
+    let mut standing = Vec::new();
+    for (member, card) in cards {
+        card.topics.retain(|topic, own| {
+            let Some((counts, rules)) = in_force.get(topic).filter(|(_, rules)| *rules != own.rules) else {
+                return true;
+            };
+            let (topic, rules) = (topic.clone(), rules.clone());
+            standing.push(StandBy { member: MemberId::clone(member), topic, counts: MemberId::clone(counts), rules });
+            false
+        });
+    }
+    standing
+}
+
+/// A member that does not count a topic, because others count it by other rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandBy {
+    /// Who stands by.
+    pub member: MemberId,
+    /// For which topic.
+    pub topic: String,
+    /// A member whose rules are in force.
+    pub counts: MemberId,
+    /// The first digits of their fingerprint.
+    pub rules: String,
+}
+
 /// The partitions that somebody may count, in order.
 pub fn partitions(cards: &BTreeMap<MemberId, Card>) -> Vec<TopicPartition> {
     let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
@@ -139,6 +182,40 @@ mod tests {
             (&[i32::MAX - 1, i32::MAX], &[(i32::MAX - 1, i32::MAX)]),
         ] {
             assert_eq!(runs(numbers), expected);
+        }
+    }
+
+    #[test]
+    fn other_rules_stand_by_until_the_last_member_of_those_in_force_has_gone() {
+        let with_rules = |rules: u128| {
+            let topic = ("a".to_owned(), TopicCard::new(2, Fingerprint(rules << 80), None));
+            let same = ("b".to_owned(), TopicCard::new(1, Fingerprint(1 << 80), None));
+            Card { version: VERSION, topics: BTreeMap::from([topic, same]), ..Card::default() }
+        };
+        let lease = |holder: &str| crate::model::Lease { holder: holder.into(), next: None };
+        // Members by name and rules of topic a, who holds a:0 and a:1, and who stands by for a.
+        let cases: &[(&[(&str, u128)], [&str; 2], &[&str])] = &[
+            (&[("m", 1), ("n", 1)], ["m", "n"], &[]),
+            (&[("m", 1), ("n", 2)], ["n", "n"], &["m"]),
+            (&[("m", 1), ("n", 2)], ["m", "n"], &["n"]),
+            (&[("m", 2), ("n", 1), ("o", 2)], ["", "n"], &["m", "o"]),
+            (&[("m", 2), ("n", 1)], ["", ""], &["n"]),
+            // Who is gone decides nothing.
+            (&[("m", 2), ("n", 2)], ["gone", ""], &[]),
+        ];
+        for (members, holders, expected) in cases {
+            let mut cards: BTreeMap<MemberId, Card> =
+                members.iter().map(|(name, rules)| (MemberId::from(*name), with_rules(*rules))).collect();
+            let mut roster = Roster::default();
+            for (number, holder) in (0..).zip(holders).filter(|(_, holder)| !holder.is_empty()) {
+                roster.leases.insert(TopicPartition::new("a", number), lease(holder));
+            }
+            let standing = stand_by(&mut cards, &roster);
+            let names: Vec<&str> = standing.iter().map(|standing| &*standing.member).collect();
+            assert_eq!(names, *expected, "{members:?} {holders:?}");
+            assert!(standing.iter().all(|standing| standing.topic == "a"));
+            let still = cards.iter().filter(|(_, card)| card.topics.contains_key("a")).count();
+            assert_eq!(still, members.len() - expected.len());
         }
     }
 

@@ -12,7 +12,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{assignment, card};
+use super::{
+    assignment,
+    card::{self, StandBy},
+};
 use crate::model::{Lease, LeaseStep, MemberId, Roster, TopicPartition};
 
 /// What a member does with a partition at the moment.
@@ -46,13 +49,14 @@ pub struct Orders {
     pub is_moving: bool,
 }
 
-/// Who should count what, from a roster alone: the same for every member that sees it.
-pub fn targets(roster: &Roster) -> Targets {
-    let cards = card::cards(roster);
+/// Who should count what, and who stands by, from a roster alone: the same for every member that sees it.
+pub fn targets(roster: &Roster) -> (Targets, Vec<StandBy>) {
+    let mut cards = card::cards(roster);
     let partitions = card::partitions(&cards);
+    let standing = card::stand_by(&mut cards, roster);
     let eligible = cards.iter().map(|(member, card)| (MemberId::clone(member), card.eligible(&partitions))).collect();
     let held = roster.leases.iter().map(|(partition, lease)| (partition.clone(), MemberId::clone(&lease.holder)));
-    assignment::assign(&eligible, &partitions, &held.collect())
+    (assignment::assign(&eligible, &partitions, &held.collect()), standing)
 }
 
 /// What member `me` is to do, given who should count what and what it does at the moment.

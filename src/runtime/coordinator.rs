@@ -208,7 +208,9 @@ impl Coordinator {
 
     fn learn(&mut self, roster: Roster) {
         let me = &self.counting.membership.me;
-        self.targets = coordination::targets(&roster);
+        let standing;
+        (self.targets, standing) = coordination::targets(&roster);
+        self.counting.membership.stand_by(&standing);
         let counts = |roster: &Roster| roster.leases.values().filter(|lease| lease.holder == *me).count();
         let held = counts(&roster);
         if roster.members.len() != self.roster.members.len() || held != counts(&self.roster) {

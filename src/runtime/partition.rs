@@ -72,13 +72,16 @@ impl PartitionTask {
     /// is flushed then: another member goes on behind it. When all is halted, the last flush does that for all partitions.
     pub async fn run(self, halt: CancellationToken) -> TopicPartition {
         let warmed = tokio::select! {
+            biased;
             warmed = self.warm() => warmed,
             () = self.handover.stop.cancelled() => return self.partition,
         };
         self.count_on(warmed).await;
         tokio::select! {
-            () = self.let_go() => {}
+            biased;
+            // The process ends: the last flush is everybody's, and its last words tell of this tenure.
             () = halt.cancelled() => {}
+            () = self.let_go() => {}
         }
         self.partition
     }

@@ -150,3 +150,37 @@ async fn partitions_that_are_added_while_it_runs_are_counted() {
     first.stop().await;
     second.stop().await;
 }
+
+/// Two versions of a catalogue run side by side while a service is rolled out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_rules_stand_by_until_the_last_member_of_the_old_ones_has_gone() {
+    let (old, new) = ("{ count = \"old:{id}\" }", "{ count = \"new:{id}\" }");
+    let mut world = World::with_rules(old, 4);
+    let first = world.member();
+    until_settled(&world, &[&first]).await;
+    let catalog = std::mem::replace(&mut world.catalog, World::with_rules(new, 4).catalog);
+    let newer = world.member();
+    world.catalog = catalog;
+    let second = world.member();
+    // It takes part in the group, and its share goes to those whose rules are in force.
+    until("all three are known", || first.counting.membership.roster().members.len() == 3).await;
+    until_settled(&world, &[&first, &second]).await;
+    let append = |count: i32| {
+        for number in 0..count {
+            let partition = streamgauge::model::TopicPartition::new("t", number % 4);
+            world.append(&partition, "{\"type\":\"e\",\"id\":\"x\"}");
+        }
+    };
+    append(40);
+    world.until_counted().await;
+    assert_eq!((world.counter("old:x"), world.counter("new:x")), (40, 0));
+    first.stop().await;
+    until_settled(&world, &[&second]).await;
+    assert_eq!(counted_by(&[&newer]).len(), 0);
+    second.stop().await;
+    until_settled(&world, &[&newer]).await;
+    append(8);
+    world.until_counted().await;
+    assert_eq!((world.counter("old:x"), world.counter("new:x")), (40, 8));
+    newer.stop().await;
+}
