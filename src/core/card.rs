@@ -194,7 +194,8 @@ mod tests {
         };
         let lease = |holder: &str| crate::model::Lease { holder: holder.into(), next: None };
         // Members by name and rules of topic a, who holds a:0 and a:1, and who stands by for a.
-        let cases: &[(&[(&str, u128)], [&str; 2], &[&str])] = &[
+        type Case<'a> = (&'a [(&'a str, u128)], [&'a str; 2], &'a [&'a str]);
+        let cases: &[Case<'_>] = &[
             (&[("m", 1), ("n", 1)], ["m", "n"], &[]),
             (&[("m", 1), ("n", 2)], ["n", "n"], &["m"]),
             (&[("m", 1), ("n", 2)], ["m", "n"], &["n"]),
