@@ -88,7 +88,9 @@ mod tests {
 
     fn catalog() -> Catalog {
         let topic = |name: &str, rules: &str| {
-            format!("[[topic]]\nname = \"{name}\"\nkey = [\"x\"]\nidentity = []\n[[topic.event]]\ntype = \"{name}.e\"\nrules = [{rules}]\n")
+            format!(
+                "[[topic]]\nname = \"{name}\"\nkey = [\"x\"]\nidentity = []\n[[topic.event]]\ntype = \"{name}.e\"\nrules = [{rules}]\n"
+            )
         };
         let text = [
             "name = \"c\"\n".to_owned(),

@@ -80,7 +80,8 @@ impl Inventory for RedisStore {
         let mut keys = Vec::with_capacity(names.len());
         for (name, [kind, first]) in names.into_iter().zip(answers.as_chunks::<2>().0) {
             let kind = kind.as_ref().ok().and_then(Value::as_string);
-            let first = first.as_ref().ok().map(|first| list(first.clone())).and_then(|first| first.first()?.as_string());
+            let first =
+                first.as_ref().ok().map(|first| list(first.clone())).and_then(|first| first.first()?.as_string());
             keys.extend(kind_of(kind.as_deref(), first.as_deref()).map(|kind| (name, kind)));
         }
         Ok(KeyPage { keys, cursor })
@@ -89,7 +90,8 @@ impl Inventory for RedisStore {
 
 /// What a key of a Redis type holds, as far as it can be one of ours.
 fn kind_of(redis_type: Option<&str>, first_member: Option<&str>) -> Option<Kind> {
-    let has_origin = || first_member.and_then(|member| member.get(..Origin::WIDTH)).and_then(Origin::from_hex).is_some();
+    let has_origin =
+        || first_member.and_then(|member| member.get(..Origin::WIDTH)).and_then(Origin::from_hex).is_some();
     match redis_type? {
         "string" => Some(Kind::Unique),
         "set" => Some(Kind::Member),
