@@ -46,6 +46,8 @@ pub use verify::{Difference, Verified};
 
 /// How long the log or the shadow may bring nothing before it is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(120);
+/// How long its end is waited for.
+const END_WITHIN: Duration = Duration::from_secs(10);
 /// How often what was recounted is flushed.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -187,7 +189,8 @@ impl Recount {
         };
         let (stop, mut loops) = (CancellationToken::new(), JoinSet::new());
         loops.spawn(Arc::clone(&machine.fetcher).run(stop.clone()));
-        loops.spawn(flusher.run(stop.clone(), stop.clone()));
+        // Never abandoned: what was sent to the shadow must not arrive behind its removal.
+        loops.spawn(flusher.run(stop.clone(), CancellationToken::new()));
         Self {
             parts,
             machine,
@@ -198,6 +201,14 @@ impl Recount {
             loops,
             stop,
         }
+    }
+
+    /// Ends it: when this returns nothing is written to the shadow any more.
+    pub async fn end(mut self) {
+        self.stop.cancel();
+        let ended = async { while self.loops.join_next().await.is_some() {} };
+        // A shadow that does not answer is left to whoever removes it.
+        let _ = tokio::time::timeout(END_WITHIN, ended).await;
     }
 
     /// How far it is.
