@@ -93,6 +93,11 @@ impl Parts {
         Ok(Self { log, store, keys, broker, _lock: lock })
     }
 
+    /// Where the embedded broker listens, if there is one.
+    pub fn broker_addr(&self) -> Option<SocketAddr> {
+        self.broker.as_ref().map(Broker::local_addr)
+    }
+
     /// Closes the embedded log: what it holds is synced.
     ///
     /// # Errors
@@ -169,7 +174,7 @@ impl App {
         }
         Ok(Self {
             http_addr,
-            broker_addr: parts.broker.as_ref().map(Broker::local_addr),
+            broker_addr: parts.broker_addr(),
             reads,
             engine,
             parts,
