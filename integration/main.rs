@@ -22,3 +22,4 @@ mod real_log;
 mod store;
 mod store_faults;
 mod trespass;
+mod verify;

@@ -4,6 +4,7 @@
 
 mod engine;
 pub mod kafka;
+mod shadow;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -19,9 +20,9 @@ use crate::{
         broker::{Broker, BrokerConfig, BrokerError, DataDirLock, SEGMENT_BYTES},
         kafka::KafkaLog,
     },
-    runtime::{counting::CountingError, publish::Publisher, reads::Reads, sender::LogSender},
+    runtime::{counting::CountingError, publish::Publisher, reads::Reads, recount::Side, sender::LogSender},
     store::{
-        Store, StoreError,
+        Inventory, Store, StoreError,
         embedded::EmbeddedStore,
         redis::{Password, RedisOptions, RedisStore},
     },
@@ -30,6 +31,7 @@ use crate::{
 };
 
 pub use engine::{Engine, producer_options};
+pub use shadow::{Shadow, ShadowError};
 
 /// Name of the embedded log's folder in `DATA_DIR`.
 const LOG_FOLDER: &str = "log";
@@ -72,6 +74,8 @@ pub struct Parts {
     pub log: Arc<dyn Log>,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// What lies in the store besides counters, by name.
+    pub keys: Arc<dyn Inventory>,
     broker: Option<Broker>,
     _lock: Option<DataDirLock>,
 }
@@ -85,7 +89,13 @@ impl Parts {
         let is_embedded = matches!(config.log, LogChoice::Embedded { .. }) || config.store == StoreChoice::Embedded;
         let lock = if is_embedded { Some(DataDirLock::acquire(&config.data_dir)?) } else { None };
         let (log, broker) = open_log(config, catalog).await?;
-        Ok(Self { log, store: open_store(config)?, broker, _lock: lock })
+        let Side { store, keys } = open_store(config)?;
+        Ok(Self { log, store, keys, broker, _lock: lock })
+    }
+
+    /// Where the embedded broker listens, if there is one.
+    pub fn broker_addr(&self) -> Option<SocketAddr> {
+        self.broker.as_ref().map(Broker::local_addr)
     }
 
     /// Closes the embedded log: what it holds is synced.
@@ -164,7 +174,7 @@ impl App {
         }
         Ok(Self {
             http_addr,
-            broker_addr: parts.broker.as_ref().map(Broker::local_addr),
+            broker_addr: parts.broker_addr(),
             reads,
             engine,
             parts,
@@ -280,10 +290,10 @@ async fn open_log(config: &Config, catalog: &Catalog) -> Result<(Arc<dyn Log>, O
     Ok((Arc::new(log), broker))
 }
 
-fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
+fn open_store(config: &Config) -> Result<Side, AppError> {
     Ok(match &config.store {
-        StoreChoice::Embedded => Arc::new(EmbeddedStore::open(config.data_dir.join(STORE_FILE))?),
-        StoreChoice::Redis(redis) => Arc::new(RedisStore::connect(&redis_options(redis))),
+        StoreChoice::Embedded => Side::new(Arc::new(EmbeddedStore::open(config.data_dir.join(STORE_FILE))?)),
+        StoreChoice::Redis(redis) => Side::new(Arc::new(RedisStore::connect(&redis_options(redis)))),
     })
 }
 

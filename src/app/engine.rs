@@ -52,15 +52,7 @@ impl Engine {
         let log = Arc::clone(&parts.log);
         let routing = Arc::new(Routing::new(Arc::clone(&log)));
         let producer = Arc::new(Producer::new(Arc::clone(&log), producer_options(config)));
-        let limits = FetchLimits {
-            max_wait: config.counting.batch_timeout,
-            min_bytes: config.kafka.fetch_min_bytes,
-            max_partition_bytes: config.kafka.fetch_max_partition_bytes,
-            // Two answers make up what is held, so that the next one comes while this one is counted.
-            max_bytes: i32::try_from(config.kafka.fetch_max_bytes / 2)
-                .unwrap_or(i32::MAX)
-                .max(config.kafka.fetch_max_partition_bytes),
-        };
+        let limits = fetch_limits(config);
         let counting = Arc::new(Counting {
             log: Arc::clone(&log),
             store: Arc::clone(&parts.store),
@@ -115,8 +107,21 @@ fn counting_options(config: &Config) -> CountingOptions {
     }
 }
 
+/// How blocks are fetched.
+pub(super) fn fetch_limits(config: &Config) -> FetchLimits {
+    FetchLimits {
+        max_wait: config.counting.batch_timeout,
+        min_bytes: config.kafka.fetch_min_bytes,
+        max_partition_bytes: config.kafka.fetch_max_partition_bytes,
+        // Two answers make up what is held, so that the next one comes while this one is counted.
+        max_bytes: i32::try_from(config.kafka.fetch_max_bytes / 2)
+            .unwrap_or(i32::MAX)
+            .max(config.kafka.fetch_max_partition_bytes),
+    }
+}
+
 /// A key for this process alone.
-fn identity_secret() -> IdentitySecret {
+pub(super) fn identity_secret() -> IdentitySecret {
     let mut secret = [0; SECRET_BYTES];
     for chunk in secret.chunks_mut(16) {
         chunk.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[..chunk.len()]);

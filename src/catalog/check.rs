@@ -9,6 +9,7 @@ use super::{
     pattern::Pattern,
     plan::{Action, EventType, Part, Slot, Template},
 };
+use crate::model::Kind;
 
 /// What keys of rules may not begin with: what is ours and no result of a rule lies there.
 const RESERVED: &[&str] = &[
@@ -157,34 +158,27 @@ struct Feed<'d> {
 
 /// The keys that a rule feeds, windows and days included.
 fn feeds<'d>(draft: &'d DraftTopic, event: &EventType, action: &'d Action, places: &'d DraftRule) -> Vec<Feed<'d>> {
-    let pattern = |template| Pattern::of(template, &draft.topic.name, &event.name);
-    let feed = |template, kind, pattern| Feed { draft, places, template, kind, pattern, setting: None };
-    match action {
-        Action::Count { key, .. } => vec![feed(key, "a count", pattern(key))],
-        Action::Max { key, .. } => vec![feed(key, "a max", pattern(key))],
-        Action::Last { key, .. } => vec![feed(key, "a last", pattern(key))],
-        Action::Unique { key, per_day: false, .. } => vec![feed(key, "a unique for ever", pattern(key))],
-        Action::Unique { key, retention_ms, .. } => {
-            let setting = retention_ms.map(|ms| ("retention", format_ms(ms)));
-            vec![Feed { setting, ..feed(key, "a unique per day", pattern(key).per_day()) }]
-        }
-        Action::Recent { key, cap, .. } => {
-            vec![Feed { setting: Some(("cap", cap.to_string())), ..feed(key, "a recent", pattern(key)) }]
-        }
-        Action::Top { key, windows, retention_ms, .. } => {
-            let of_window = |window| Feed {
-                setting: Some(("retention", format_ms(*retention_ms))),
-                ..feed(key, "a top", pattern(key).per_window(window))
-            };
-            windows.iter().map(of_window).collect()
-        }
-        Action::Member { key, moves, .. } => {
-            let set = feed(key, "a member", pattern(key));
-            let counter = moves.as_ref().map(|moves| feed(moves, "a counter that a member moves", pattern(moves)));
-            std::iter::once(set).chain(counter).collect()
-        }
-        Action::Forward { .. } => Vec::new(),
-    }
+    let setting = match action {
+        Action::Unique { per_day: true, retention_ms, .. } => retention_ms.map(|ms| ("retention", format_ms(ms))),
+        Action::Recent { cap, .. } => Some(("cap", cap.to_string())),
+        Action::Top { retention_ms, .. } => Some(("retention", format_ms(*retention_ms))),
+        _ => None,
+    };
+    let feed = |(template, holds, pattern)| {
+        let kind = match (holds, action) {
+            (Kind::Count, Action::Member { .. }) => "a counter that a member moves",
+            (Kind::Count, _) => "a count",
+            (Kind::Max, _) => "a max",
+            (Kind::Last, _) => "a last",
+            (Kind::Unique, Action::Unique { per_day: false, .. }) => "a unique for ever",
+            (Kind::Unique, _) => "a unique per day",
+            (Kind::Recent, _) => "a recent",
+            (Kind::Top, _) => "a top",
+            (Kind::Member, _) => "a member",
+        };
+        Feed { draft, places, template, kind, pattern, setting: setting.clone() }
+    };
+    super::feeds::of(action, &draft.topic.name, &event.name).into_iter().map(feed).collect()
 }
 
 /// No key is reserved, and rules that can meet in one key agree about it.

@@ -9,6 +9,7 @@ mod compile;
 mod describe;
 mod draft;
 mod duration;
+mod feeds;
 mod finding;
 mod fingerprint;
 mod load;
@@ -21,6 +22,7 @@ mod template;
 
 pub use compile::{Source, compile, lint};
 pub use duration::{format_ms, parse_ms};
+pub use feeds::Feeds;
 pub use finding::{Finding, nearest};
 pub use load::{CatalogChoice, CatalogError, read_path, sources};
 pub use read_rule::MAX_AMOUNT;

@@ -73,6 +73,13 @@ impl Pattern {
         pattern
     }
 
+    /// The one key of this name.
+    pub(super) fn exactly(name: &str) -> Self {
+        let mut pattern = Self(Vec::new());
+        pattern.push_literal(name);
+        pattern
+    }
+
     /// With `:{day}` added, as the keys of a unique per day.
     pub(super) fn per_day(mut self) -> Self {
         self.push_literal(":");

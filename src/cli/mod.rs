@@ -35,7 +35,7 @@ enum Command {
     Demo(demo::Args),
     /// Publish events to the running process
     Publish(publish::PublishArgs),
-    /// Read counters and rankings from the running process
+    /// Read counters and rankings, verify them against the log, move totals in and out
     Counters(counters::CountersArgs),
     /// Check and show catalogues
     Catalog(catalog::CatalogArgs),
@@ -65,7 +65,7 @@ impl Cli {
             Some(Command::Demo(args)) => demo::run(args, &environment).await,
             Some(Command::Bench(args)) => bench::run(args, load()?.config, &mut out).await,
             Some(Command::Publish(args)) => publish::run(args, &local(&load()?.config)?, &mut out).await,
-            Some(Command::Counters(args)) => counters::run(args, &local(&load()?.config)?, &mut out).await,
+            Some(Command::Counters(args)) => counters::run(args, &load()?.config, &mut out).await,
             Some(Command::Healthcheck(args)) => healthcheck::run(args, &local(&load()?.config)?, &mut out).await,
             Some(Command::Catalog(args)) => catalog::run(&args, &run::choice(&load()?.config), is_terminal, &mut out),
             Some(Command::Config(args)) => {

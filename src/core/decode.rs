@@ -82,6 +82,11 @@ impl Decoded {
         self.newest_ms = 0;
     }
 
+    /// Forgets the records from an offset on: what lies behind it is not counted from this block.
+    pub fn cut(&mut self, up_to: i64) {
+        self.entries.truncate(self.entries.partition_point(|entry| entry.offset < up_to));
+    }
+
     /// Records in it.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -23,7 +23,7 @@ const WAYS_OUT: &str = "Bring back the log that was counted, or count this one a
 
 /// How the log differs from the one that was counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Change {
+pub(super) enum Change {
     Cluster { counted: String, found: String },
     Topic { counted: uuid::Uuid, found: uuid::Uuid },
     Tail { epoch: i32, ended: Option<i64>, counted_to: i64 },
@@ -39,7 +39,8 @@ impl Change {
         }
     }
 
-    fn text(&self) -> String {
+    /// What has changed, and the ways out.
+    pub(super) fn text(&self) -> String {
         match self {
             Self::Cluster { counted, found } => format!(
                 "what is stored was counted from another Kafka cluster ({counted}; this one is {found}), whose offsets mean \
@@ -64,7 +65,7 @@ impl Change {
 }
 
 /// Cluster and topic compared. What either side does not know is no difference.
-fn renamed(counted: &LogIdentity, found: &LogIdentity) -> Option<Change> {
+pub(super) fn renamed(counted: &LogIdentity, found: &LogIdentity) -> Option<Change> {
     if let (Some(counted), Some(found)) = (&counted.cluster_id, &found.cluster_id)
         && counted != found
     {

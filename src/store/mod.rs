@@ -5,11 +5,13 @@
 
 pub mod embedded;
 mod error;
+mod inventory;
 pub mod redis;
 
 use async_trait::async_trait;
 
 pub use error::StoreError;
+pub use inventory::{Inventory, KeyPage};
 
 use crate::model::{
     Answer, Beat, Beaten, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,

@@ -1,13 +1,13 @@
 //! A partition's blocks, decoded, in order.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use super::PartitionTask;
 use crate::{
     core::worker::Worker,
     log::LogError,
     runtime::{
-        decoding::{Ahead, DecodedBlock, SMALL_BYTES},
+        decoding::{Ahead, DecodedBlock, Decoding, SMALL_BYTES},
         fetcher::Subscription,
     },
 };
@@ -23,28 +23,38 @@ impl PartitionTask {
         blocks: &mut Subscription,
         ahead: &mut VecDeque<Ahead>,
     ) -> Option<Result<DecodedBlock, LogError>> {
-        let (decoding, decoder, count_from) = (&self.counting.decoding, worker.decoder(), worker.count_from());
-        let current = match ahead.pop_front() {
-            Some(current) => Ok(current),
-            None => match blocks.next().await? {
-                Ok(held) => Err(held),
-                Err(error) => return Some(Err(error)),
-            },
-        };
-        while ahead.len() < MAX_AHEAD
-            && let Some(room) = decoding.room_ahead()
-            && let Some(held) = blocks.ready(SMALL_BYTES)
-        {
-            ahead.push_back(decoding.decode_ahead(room, decoder, count_from, held));
-        }
-        let decoded = match current {
-            Ok(current) => current.decoded().await,
-            Err(held) => decoding.decode(decoder, count_from, held).await,
-        };
-        match decoded {
-            Ok(decoded) => Some(decoded.outcome.clone().map(|()| decoded)),
-            // A defect ends this task too, and so the process, loudly; else the process is ending.
-            Err(error) => error.try_into_panic().map_or(None, |panic| std::panic::resume_unwind(panic)),
-        }
+        next_block(&self.counting.decoding, worker, blocks, ahead).await
+    }
+}
+
+/// The next block of a subscription, decoded for a worker; those behind it that are there already are begun.
+pub(in crate::runtime) async fn next_block(
+    decoding: &Arc<Decoding>,
+    worker: &Worker,
+    blocks: &mut Subscription,
+    ahead: &mut VecDeque<Ahead>,
+) -> Option<Result<DecodedBlock, LogError>> {
+    let (decoder, count_from) = (worker.decoder(), worker.count_from());
+    let current = match ahead.pop_front() {
+        Some(current) => Ok(current),
+        None => match blocks.next().await? {
+            Ok(held) => Err(held),
+            Err(error) => return Some(Err(error)),
+        },
+    };
+    while ahead.len() < MAX_AHEAD
+        && let Some(room) = decoding.room_ahead()
+        && let Some(held) = blocks.ready(SMALL_BYTES)
+    {
+        ahead.push_back(decoding.decode_ahead(room, decoder, count_from, held));
+    }
+    let decoded = match current {
+        Ok(current) => current.decoded().await,
+        Err(held) => decoding.decode(decoder, count_from, held).await,
+    };
+    match decoded {
+        Ok(decoded) => Some(decoded.outcome.clone().map(|()| decoded)),
+        // A defect ends this task too, and so the process, loudly; else the process is ending.
+        Err(error) => error.try_into_panic().map_or(None, |panic| std::panic::resume_unwind(panic)),
     }
 }

@@ -8,6 +8,7 @@ mod collections;
 mod expiry;
 mod failure;
 mod hyperloglog;
+mod inventory;
 mod reading;
 mod tables;
 mod writer;

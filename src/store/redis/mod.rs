@@ -6,6 +6,7 @@
 
 mod beat;
 mod failure;
+mod inventory;
 mod lanes;
 mod options;
 mod pack;
