@@ -4,6 +4,7 @@
 
 mod engine;
 pub mod kafka;
+mod mirror;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -17,7 +18,7 @@ use crate::{
     log::{
         Log,
         broker::{Broker, BrokerConfig, BrokerError, DataDirLock, SEGMENT_BYTES},
-        kafka::KafkaLog,
+        kafka::{Admin, KafkaLog},
     },
     runtime::{counting::CountingError, publish::Publisher, reads::Reads, sender::LogSender},
     store::{
@@ -72,6 +73,8 @@ pub struct Parts {
     pub log: Arc<dyn Log>,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// What is asked of the log's cluster beside records.
+    pub admin: Admin,
     broker: Option<Broker>,
     _lock: Option<DataDirLock>,
 }
@@ -85,7 +88,8 @@ impl Parts {
         let is_embedded = matches!(config.log, LogChoice::Embedded { .. }) || config.store == StoreChoice::Embedded;
         let lock = if is_embedded { Some(DataDirLock::acquire(&config.data_dir)?) } else { None };
         let (log, broker) = open_log(config, catalog).await?;
-        Ok(Self { log, store: open_store(config)?, broker, _lock: lock })
+        let admin = log.admin();
+        Ok(Self { log: Arc::new(log), store: open_store(config)?, admin, broker, _lock: lock })
     }
 
     /// Closes the embedded log: what it holds is synced.
@@ -116,6 +120,7 @@ pub struct App {
     abandon: CancellationToken,
     servers: JoinSet<std::io::Result<()>>,
     counter: JoinSet<Result<(), CountingError>>,
+    mirror: Option<mirror::Mirroring>,
     shutdown_timeout: std::time::Duration,
 }
 
@@ -162,6 +167,8 @@ impl App {
         } else {
             counter.spawn(counting.stand_aside(catalog, counted.clone()));
         }
+        let mirror = (config.roles.count && config.kafka.mirror_offsets)
+            .then(|| mirror::Mirroring::start(&engine, parts.admin.clone()));
         Ok(Self {
             http_addr,
             broker_addr: parts.broker.as_ref().map(Broker::local_addr),
@@ -173,6 +180,7 @@ impl App {
             abandon,
             servers,
             counter,
+            mirror,
             shutdown_timeout: config.running.shutdown_timeout,
         })
     }
@@ -208,6 +216,9 @@ impl App {
                     Ok(result) => result.map_err(AppError::from),
                     Err(error) => Err(AppError::Task(error.to_string())),
                 };
+            }
+            if let Some(mirror) = self.mirror.take() {
+                mirror.finish().await;
             }
             self.engine.producer.drain(self.shutdown_timeout).await;
             counted
@@ -262,7 +273,7 @@ fn local(listener: &TcpListener, addr: SocketAddr) -> Result<SocketAddr, AppErro
     listener.local_addr().map_err(|source| AppError::Listen { addr, setting: "HTTP_ADDR, PORT", source })
 }
 
-async fn open_log(config: &Config, catalog: &Catalog) -> Result<(Arc<dyn Log>, Option<Broker>), AppError> {
+async fn open_log(config: &Config, catalog: &Catalog) -> Result<(KafkaLog, Option<Broker>), AppError> {
     let (brokers, broker) = match &config.log {
         LogChoice::Kafka { brokers } => (brokers.clone(), None),
         LogChoice::Embedded { listen } => {
@@ -277,7 +288,7 @@ async fn open_log(config: &Config, catalog: &Catalog) -> Result<(Arc<dyn Log>, O
         }
     };
     let log = KafkaLog::connect(kafka::kafka_options(config, catalog, brokers)?);
-    Ok((Arc::new(log), broker))
+    Ok((log, broker))
 }
 
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {

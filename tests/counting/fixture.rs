@@ -15,7 +15,7 @@ use streamgauge::{
     core::dedupe::{IdentitySecret, SECRET_BYTES},
     log::{FetchLimits, Log, OutRecord},
     model::{
-        Answer, Beat, Beaten, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
+        Answer, Beat, Beaten, Outcome, Query, Roster, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
         TopicPartition,
     },
     runtime::{
@@ -111,6 +111,10 @@ impl Store for FaultyStore {
             return Err(unavailable("connection refused"));
         }
         self.inner.beat(beat, partitions).await
+    }
+
+    async fn roster(&self, group: &str) -> Result<Roster, StoreError> {
+        self.inner.roster(group).await
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {

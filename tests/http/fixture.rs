@@ -21,8 +21,8 @@ use streamgauge::{
     http::{AppState, Parts},
     log::OutRecord,
     model::{
-        Answer, Beat, Beaten, Fingerprint, Outcome, Query, RecentItem, ScanPage, Section, ShardId, StoredPosition,
-        Swap, SwapOutcome, TopItem, TopicPartition,
+        Answer, Beat, Beaten, Fingerprint, Outcome, Query, RecentItem, Roster, ScanPage, Section, ShardId,
+        StoredPosition, Swap, SwapOutcome, TopItem, TopicPartition,
     },
     runtime::{
         health::Health,
@@ -273,6 +273,10 @@ impl Store for MemoryResults {
     }
 
     async fn beat(&self, _: &Beat, _: &[TopicPartition]) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
+        unreachable!("the API reads results only")
+    }
+
+    async fn roster(&self, _: &str) -> Result<Roster, StoreError> {
         unreachable!("the API reads results only")
     }
 
