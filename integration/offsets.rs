@@ -39,7 +39,7 @@ fn place() -> (Place, String) {
 
 async fn write(place: &Place, topic: &str, from: i64, count: i64) {
     let record = |n: i64| OutRecord {
-        value: Some(b"{}".to_vec()),
+        value: Some(br#"{"type":"e"}"#.to_vec()),
         timestamp_ms: Some(FIRST_MS + 1_000 * n),
         ..OutRecord::default()
     };

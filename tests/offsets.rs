@@ -167,6 +167,25 @@ async fn a_group_of_kafka_is_taken_over_where_it_stands() {
 }
 
 #[tokio::test]
+async fn a_topic_that_was_made_again_is_counted_on_top_after_a_reset() {
+    let place = place().await;
+    let mut process = place.start();
+    let log = KafkaLog::connect(KafkaOptions::new(vec![process.broker().await]));
+    log.admin().delete_topic("t").await.unwrap();
+    assert_eq!(process.terminate().await.code(), Some(0), "{}", process.said());
+    // The start makes the topic anew, and does not take it for the one that was counted.
+    let mut process = place.start();
+    process.says("counting of this partition has stopped").await;
+    assert_eq!(process.terminate().await.code(), Some(0), "{}", process.said());
+    place.told(&["reset", "--topic", "t", "--to", "earliest", "--execute"]).await;
+    let mut process = place.start();
+    process.until("ready", async |process| (process.get("/readyz").await.0 == 200).then_some(())).await;
+    let event = json!({ "topic": "t", "data": { "k": "x" } });
+    assert_eq!(process.post("/api/events/publish", &event).await.0, 200);
+    counted(&mut process, RECORDS + 1).await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_is_refused_with_the_reason_and_moves_nothing() {
     let place = place().await;
     let cases: &[(&[&str], i32, &str)] = &[

@@ -1,4 +1,6 @@
 //! Members of a group over a log and a store in memory, wired as the program wires them.
+//!
+//! Longer than most files, since a store that fails passes every call on.
 
 use std::{
     collections::BTreeMap,

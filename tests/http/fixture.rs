@@ -275,11 +275,9 @@ impl Store for MemoryResults {
     async fn beat(&self, _: &Beat, _: &[TopicPartition]) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
         unreachable!("the API reads results only")
     }
-
     async fn roster(&self, _: &str) -> Result<Roster, StoreError> {
         unreachable!("the API reads results only")
     }
-
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {
         if self.broken.load(Ordering::SeqCst) > 0 {
             return Err(StoreError::Unavailable { doing: "reading".into(), reason: "gone".into() });
