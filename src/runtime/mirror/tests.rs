@@ -62,10 +62,12 @@ impl GroupOffsets for Memory {
         held.commits += 1;
         let mut answers = Vec::new();
         for Mirrored { partition, offset, .. } in offsets {
-            answers.push(match held.gone.contains(partition) {
-                true => Err(LogError::Unknown { what: partition.to_string() }),
-                false => Ok(drop(held.offsets.insert(partition.clone(), (*offset, note.to_owned())))),
-            });
+            if held.gone.contains(partition) {
+                answers.push(Err(LogError::Unknown { what: partition.to_string() }));
+            } else {
+                held.offsets.insert(partition.clone(), (*offset, note.to_owned()));
+                answers.push(Ok(()));
+            }
         }
         Ok(answers)
     }

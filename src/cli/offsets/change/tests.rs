@@ -12,6 +12,9 @@ use crate::{
     model::{Fingerprint, StoredPosition, TopicPartition},
 };
 
+/// Offset and incarnation of each shard's checkpoint.
+type Shards = &'static [Option<(i64, u32)>];
+
 /// A partition of a log that holds 100 to 200, with these checkpoints (one a shard) and this origin.
 fn change(checkpoints: &[Option<(i64, u32)>], origin: Option<i64>, to: i64) -> Change {
     let topic = Arc::clone(Catalog::load(&CatalogChoice::default()).unwrap().topic("video.views").unwrap());
@@ -32,23 +35,26 @@ fn change(checkpoints: &[Option<(i64, u32)>], origin: Option<i64>, to: i64) -> C
 #[test]
 fn what_a_move_does_to_counts() {
     use OffsetReset::{Earliest, Latest};
-    let at = |offset| Some((offset, 0));
-    let cases: [(&[Option<(i64, u32)>], Option<i64>, OffsetReset, i64, (i64, i64)); 12] = [
-        (&[at(150)], None, Earliest, 150, (0, 0)),
-        (&[at(150)], None, Earliest, 120, (30, 0)),
-        (&[at(150)], None, Earliest, 180, (0, 30)),
+    const AT_50: Option<(i64, u32)> = Some((50, 0));
+    const AT_150: Option<(i64, u32)> = Some((150, 0));
+    const AT_160: Option<(i64, u32)> = Some((160, 0));
+    type Row = (Shards, Option<i64>, OffsetReset, i64, (i64, i64));
+    let cases: [Row; 12] = [
+        (&[AT_150], None, Earliest, 150, (0, 0)),
+        (&[AT_150], None, Earliest, 120, (30, 0)),
+        (&[AT_150], None, Earliest, 180, (0, 30)),
         // What the broker no longer holds is counted by nobody.
-        (&[at(150)], None, Earliest, 20, (50, 0)),
-        (&[at(50)], None, Earliest, 150, (0, 50)),
+        (&[AT_150], None, Earliest, 20, (50, 0)),
+        (&[AT_50], None, Earliest, 150, (0, 50)),
         // Not begun: nothing is counted again.
         (&[None], None, Earliest, 150, (0, 50)),
         (&[None], None, Latest, 150, (0, 0)),
         (&[None], Some(180), Earliest, 120, (0, 0)),
         (&[None], Some(120), Latest, 180, (0, 60)),
         // The lowest shard decides what is read.
-        (&[at(150), at(160)], None, Earliest, 155, (0, 5)),
-        (&[at(150), None], Some(100), Earliest, 140, (0, 40)),
-        (&[at(150), at(160)], None, Earliest, 100, (50, 0)),
+        (&[AT_150, AT_160], None, Earliest, 155, (0, 5)),
+        (&[AT_150, None], Some(100), Earliest, 140, (0, 40)),
+        (&[AT_150, AT_160], None, Earliest, 100, (50, 0)),
     ];
     for (shards, origin, reset, to, (counted_again, skipped)) in cases {
         let effect = change(shards, origin, to).effect(reset);
@@ -58,7 +64,7 @@ fn what_a_move_does_to_counts() {
 
 #[test]
 fn a_moved_checkpoint_has_an_incarnation_that_no_shard_had() {
-    let cases: [(&[Option<(i64, u32)>], u32, bool); 5] = [
+    let cases: [(Shards, u32, bool); 5] = [
         (&[None], 1, false),
         (&[Some((150, 0))], 1, true),
         (&[Some((120, 4))], 5, false),
