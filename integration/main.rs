@@ -15,6 +15,7 @@ mod kcat;
 mod log;
 mod lost_log;
 mod members;
+mod offsets;
 mod place;
 mod proof;
 mod proxy;

@@ -4,6 +4,7 @@
 
 mod engine;
 pub mod kafka;
+mod mirror;
 mod shadow;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -18,7 +19,7 @@ use crate::{
     log::{
         Log,
         broker::{Broker, BrokerConfig, BrokerError, DataDirLock, SEGMENT_BYTES},
-        kafka::KafkaLog,
+        kafka::{Admin, KafkaLog},
     },
     runtime::{counting::CountingError, publish::Publisher, reads::Reads, recount::Side, sender::LogSender},
     store::{
@@ -76,6 +77,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// What lies in the store besides counters, by name.
     pub keys: Arc<dyn Inventory>,
+    /// What is asked of the log's cluster beside records.
+    pub admin: Admin,
     broker: Option<Broker>,
     _lock: Option<DataDirLock>,
 }
@@ -89,8 +92,9 @@ impl Parts {
         let is_embedded = matches!(config.log, LogChoice::Embedded { .. }) || config.store == StoreChoice::Embedded;
         let lock = if is_embedded { Some(DataDirLock::acquire(&config.data_dir)?) } else { None };
         let (log, broker) = open_log(config, catalog).await?;
+        let admin = log.admin();
         let Side { store, keys } = open_store(config)?;
-        Ok(Self { log, store, keys, broker, _lock: lock })
+        Ok(Self { log: Arc::new(log), store, keys, admin, broker, _lock: lock })
     }
 
     /// Where the embedded broker listens, if there is one.
@@ -126,6 +130,7 @@ pub struct App {
     abandon: CancellationToken,
     servers: JoinSet<std::io::Result<()>>,
     counter: JoinSet<Result<(), CountingError>>,
+    mirror: Option<mirror::Mirroring>,
     shutdown_timeout: std::time::Duration,
 }
 
@@ -172,6 +177,8 @@ impl App {
         } else {
             counter.spawn(counting.stand_aside(catalog, counted.clone()));
         }
+        let mirror = (config.roles.count && config.kafka.mirror_offsets)
+            .then(|| mirror::Mirroring::start(&engine, parts.admin.clone()));
         Ok(Self {
             http_addr,
             broker_addr: parts.broker_addr(),
@@ -183,6 +190,7 @@ impl App {
             abandon,
             servers,
             counter,
+            mirror,
             shutdown_timeout: config.running.shutdown_timeout,
         })
     }
@@ -218,6 +226,9 @@ impl App {
                     Ok(result) => result.map_err(AppError::from),
                     Err(error) => Err(AppError::Task(error.to_string())),
                 };
+            }
+            if let Some(mirror) = self.mirror.take() {
+                mirror.finish().await;
             }
             self.engine.producer.drain(self.shutdown_timeout).await;
             counted
@@ -272,7 +283,7 @@ fn local(listener: &TcpListener, addr: SocketAddr) -> Result<SocketAddr, AppErro
     listener.local_addr().map_err(|source| AppError::Listen { addr, setting: "HTTP_ADDR, PORT", source })
 }
 
-async fn open_log(config: &Config, catalog: &Catalog) -> Result<(Arc<dyn Log>, Option<Broker>), AppError> {
+async fn open_log(config: &Config, catalog: &Catalog) -> Result<(KafkaLog, Option<Broker>), AppError> {
     let (brokers, broker) = match &config.log {
         LogChoice::Kafka { brokers } => (brokers.clone(), None),
         LogChoice::Embedded { listen } => {
@@ -287,7 +298,7 @@ async fn open_log(config: &Config, catalog: &Catalog) -> Result<(Arc<dyn Log>, O
         }
     };
     let log = KafkaLog::connect(kafka::kafka_options(config, catalog, brokers)?);
-    Ok((Arc::new(log), broker))
+    Ok((log, broker))
 }
 
 fn open_store(config: &Config) -> Result<Side, AppError> {

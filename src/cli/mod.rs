@@ -7,6 +7,7 @@ pub mod counters;
 pub mod demo;
 pub mod endpoint;
 pub mod healthcheck;
+pub mod offsets;
 pub mod publish;
 mod run;
 
@@ -37,6 +38,8 @@ enum Command {
     Publish(publish::PublishArgs),
     /// Read counters and rankings, verify them against the log, move totals in and out
     Counters(counters::CountersArgs),
+    /// Show how far each partition is counted, and move that
+    Offsets(offsets::OffsetsArgs),
     /// Check and show catalogues
     Catalog(catalog::CatalogArgs),
     /// Check and show the configuration
@@ -66,6 +69,10 @@ impl Cli {
             Some(Command::Bench(args)) => bench::run(args, load()?.config, &mut out).await,
             Some(Command::Publish(args)) => publish::run(args, &local(&load()?.config)?, &mut out).await,
             Some(Command::Counters(args)) => counters::run(args, &load()?.config, &mut out).await,
+            Some(Command::Offsets(args)) => {
+                let config = load()?.config;
+                offsets::run(args, &config, &*run::catalog(&config)?, is_terminal, &mut out).await
+            }
             Some(Command::Healthcheck(args)) => healthcheck::run(args, &local(&load()?.config)?, &mut out).await,
             Some(Command::Catalog(args)) => catalog::run(&args, &run::choice(&load()?.config), is_terminal, &mut out),
             Some(Command::Config(args)) => {

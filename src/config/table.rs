@@ -93,7 +93,7 @@ settings! {
         COUNTER_FLUSH_INTERVAL: millis(1_000, 86_400_000), "How often totals go to counters:persistent.", later();
         SESSION_TIMEOUT_MS: millis(1_000, MAX_WAIT_MS), "When a silent member is replaced by the others of its group.", or("10000");
         HEARTBEAT_INTERVAL_MS: millis(100, MAX_WAIT_MS), "How often a member says that it lives. Unset: 3000, or a third of SESSION_TIMEOUT_MS where that is less.";
-        MIRROR_OFFSETS: Kind::Flag, "Mirror checkpoints to the broker as group offsets.", only("false");
+        MIRROR_OFFSETS: Kind::Flag, "Copy checkpoints to the broker as the offsets of KAFKA_CONSUMER_GROUP, for tools that show lag. Unset: true with Kafka, false with the embedded log.";
         TOPICS_AUTO_APPLY: Kind::Flag, "Create the catalogue's missing topics at the start.", or("true");
         MAX_RETRIES: count(0, 1_000), "Attempts after the first before a delivery fails.", later();
         RETRY_INITIAL_MS: millis(1, MAX_WAIT_MS), "Wait before the first retry of a delivery.", later();

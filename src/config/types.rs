@@ -86,6 +86,8 @@ pub struct KafkaConfig {
     pub fetch_max_bytes: usize,
     /// `KAFKA_FETCH_MAX_PARTITION_BYTES`.
     pub fetch_max_partition_bytes: i32,
+    /// `MIRROR_OFFSETS`: by default with Kafka, and not with the embedded log.
+    pub mirror_offsets: bool,
     /// `KAFKA_TLS_*`; `None` is plain TCP, as to the embedded log always.
     pub tls: Option<KafkaTls>,
     /// `KAFKA_SASL_*`.

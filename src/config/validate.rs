@@ -123,6 +123,7 @@ fn kafka(reader: &mut Reader<'_>, warnings: &mut Vec<String>, log: &LogChoice) -
         fetch_min_bytes: reader.number(&t::KAFKA_FETCH_MIN_BYTES),
         fetch_max_bytes: reader.number(&t::KAFKA_FETCH_MAX_BYTES),
         fetch_max_partition_bytes: reader.number(&t::KAFKA_FETCH_MAX_PARTITION_BYTES),
+        mirror_offsets: reader.flag(&t::MIRROR_OFFSETS).unwrap_or(matches!(log, LogChoice::Kafka { .. })),
         tls,
         sasl,
     }

@@ -112,6 +112,12 @@ impl Group {
         Roster { version: self.version, members: self.members.iter().map(about).collect(), leases: self.leases.clone() }
     }
 
+    /// The group as it stands at `now_ms` to one who only looks: without those whose session has ended. Unlike a beat it
+    /// changes nothing, and has no patience with a store that was away.
+    pub fn roster_at(&self, now_ms: u64) -> Roster {
+        living(self.roster(), |member| self.members.get(member).is_some_and(|own| own.ends_at_ms >= now_ms))
+    }
+
     /// Takes members off the list whose session has ended, except where it is everybody's and one of them speaks: then it was
     /// the store that nobody could reach, and the time since that member's last beat is nobody's fault. Without this the first
     /// to come back would find itself alone and take over everything (Kafka's coordinators begin all sessions anew, too).
@@ -148,14 +154,7 @@ impl Group {
     /// Drops leases of those who are gone; one that a living member waits for passes to it.
     fn settle(&mut self) {
         let members = &self.members;
-        self.leases.retain(|_, lease| {
-            lease.next.take_if(|next| !members.contains_key(next));
-            if !members.contains_key(&lease.holder) {
-                let Some(next) = lease.next.take() else { return false };
-                lease.holder = next;
-            }
-            true
-        });
+        settle_leases(&mut self.leases, |member| members.contains_key(member));
     }
 
     /// Takes a step if it fits. Tells whether it did.
@@ -182,4 +181,24 @@ impl Group {
         }
         true
     }
+}
+
+/// A roster without the members that do not live, and without what only they held.
+pub fn living(mut roster: Roster, lives: impl Fn(&MemberId) -> bool) -> Roster {
+    roster.members.retain(|member, _| lives(member));
+    let members = &roster.members;
+    settle_leases(&mut roster.leases, |member| members.contains_key(member));
+    roster
+}
+
+/// Drops leases of those who are gone; one that a living member waits for passes to it.
+fn settle_leases(leases: &mut BTreeMap<TopicPartition, Lease>, lives: impl Fn(&MemberId) -> bool) {
+    leases.retain(|_, lease| {
+        lease.next.take_if(|next| !lives(next));
+        if !lives(&lease.holder) {
+            let Some(next) = lease.next.take() else { return false };
+            lease.holder = next;
+        }
+        true
+    });
 }

@@ -86,6 +86,9 @@ pub enum At {
     /// One past the last record that was written under this leader epoch or an earlier one (KIP-320); -1 where the leader
     /// knows of no epoch that high. [`LogError::Unsupported`] where the broker cannot tell.
     EpochEnd(i32),
+    /// The first record at or after this time, milliseconds since 1970, as the broker finds it by the records' times; what
+    /// [`At::End`] gives where there is none.
+    Time(i64),
 }
 
 /// Where to read a partition on.

@@ -2,7 +2,7 @@
 //!
 //! [`counting`] starts the loops that all partitions share: [`fetcher`], [`flusher`], and [`coordinator`], which is this member's
 //! voice in its group and has a task for each partition that it holds ([`partition`], which begins with [`takeover`]). Between them lie [`decoding`] and the [`generation`]s. [`sameness`] sees whether the
-//! log is still the one that was counted. [`outbox`] sends dead letters and forwards, [`publish`] what comes over HTTP, both
+//! log is still the one that was counted. [`mirror`] shows the broker how far this member has counted. [`outbox`] sends dead letters and forwards, [`publish`] what comes over HTTP, both
 //! through the [`producer`].
 
 mod coordinator;
@@ -16,6 +16,7 @@ pub mod health;
 pub mod imports;
 mod measure;
 pub mod membership;
+pub mod mirror;
 mod origin;
 pub mod outbox;
 mod partition;
@@ -42,5 +43,7 @@ const SHARD: crate::model::ShardId = 0;
 pub const LOG_PART: &str = "log";
 /// The store's part in health.
 pub const STORE_PART: &str = "store";
+/// The mirrored offsets' part in health; there once they were mirrored, or could not be.
+pub const MIRROR_PART: &str = "mirror";
 /// Counting's part in health.
 pub const COUNTING_PART: &str = "counting";

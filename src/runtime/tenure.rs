@@ -179,6 +179,11 @@ impl Tenures {
         tenures.push(Arc::clone(tenure));
     }
 
+    /// Those that still count, and those that have ended since the last one was added.
+    pub fn known(&self) -> Vec<Arc<Tenure>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Those that still count.
     pub fn alive(&self) -> Vec<Arc<Tenure>> {
         let tenures = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,7 +14,8 @@ pub use error::StoreError;
 pub use inventory::{Inventory, KeyPage};
 
 use crate::model::{
-    Answer, Beat, Beaten, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
+    Answer, Beat, Beaten, Outcome, Query, Roster, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
+    TopicPartition,
 };
 
 /// Greatest sum, either way, that an element of a `top` window can have: 2^53. Redis keeps scores as doubles, which are no
@@ -61,6 +62,10 @@ pub trait Store: Send + Sync + 'static {
         beat: &Beat,
         partitions: &[TopicPartition],
     ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError>;
+
+    /// The living members of a group and their leases, read without taking part: nobody's session goes on or ends by it.
+    /// A group that nobody has heard of is empty.
+    async fn roster(&self, group: &str) -> Result<Roster, StoreError>;
 
     /// Answers queries, in order, each of the kind of its query.
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError>;

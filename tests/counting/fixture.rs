@@ -1,4 +1,6 @@
 //! Members of a group over a log and a store in memory, wired as the program wires them.
+//!
+//! Longer than most files, since a store that fails passes every call on.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +17,7 @@ use streamgauge::{
     core::dedupe::{IdentitySecret, SECRET_BYTES},
     log::{FetchLimits, Log, OutRecord},
     model::{
-        Answer, Beat, Beaten, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
+        Answer, Beat, Beaten, Outcome, Query, Roster, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
         TopicPartition,
     },
     runtime::{
@@ -111,6 +113,10 @@ impl Store for FaultyStore {
             return Err(unavailable("connection refused"));
         }
         self.inner.beat(beat, partitions).await
+    }
+
+    async fn roster(&self, group: &str) -> Result<Roster, StoreError> {
+        self.inner.roster(group).await
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {

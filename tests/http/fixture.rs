@@ -21,8 +21,8 @@ use streamgauge::{
     http::{AppState, Parts},
     log::OutRecord,
     model::{
-        Answer, Beat, Beaten, Fingerprint, Outcome, Query, RecentItem, ScanPage, Section, ShardId, StoredPosition,
-        Swap, SwapOutcome, TopItem, TopicPartition,
+        Answer, Beat, Beaten, Fingerprint, Outcome, Query, RecentItem, Roster, ScanPage, Section, ShardId,
+        StoredPosition, Swap, SwapOutcome, TopItem, TopicPartition,
     },
     runtime::{
         health::Health,
@@ -275,7 +275,9 @@ impl Store for MemoryResults {
     async fn beat(&self, _: &Beat, _: &[TopicPartition]) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
         unreachable!("the API reads results only")
     }
-
+    async fn roster(&self, _: &str) -> Result<Roster, StoreError> {
+        unreachable!("the API reads results only")
+    }
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {
         if self.broken.load(Ordering::SeqCst) > 0 {
             return Err(StoreError::Unavailable { doing: "reading".into(), reason: "gone".into() });

@@ -181,6 +181,7 @@ impl Log for Connection {
                 At::Start => held.start,
                 At::End => held.end(),
                 At::EpochEnd(epoch) => held.epoch_end(epoch),
+                At::Time(_) => panic!("nobody asks by time here"),
             }
         })
         .await

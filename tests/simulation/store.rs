@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use streamgauge::{
     model::{
-        Answer, Beat, Beaten, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
+        Answer, Beat, Beaten, Outcome, Query, Roster, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
         TopicPartition,
     },
     runtime::tenure::Tenures,
@@ -237,6 +237,10 @@ impl Store for Connection {
             (beaten, positions.collect())
         })
         .await
+    }
+
+    async fn roster(&self, _group: &str) -> Result<Roster, StoreError> {
+        panic!("nobody looks at a group from outside here")
     }
 
     async fn read(&self, _queries: &[Query]) -> Result<Vec<Answer>, StoreError> {

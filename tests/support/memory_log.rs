@@ -219,6 +219,10 @@ impl Log for MemoryLog {
         Ok(match at {
             At::Start => held.map_or(0, |held| held.start),
             At::End => held.map_or(0, Partition::end),
+            At::Time(ms) => held.map_or(0, |held| {
+                let found = held.records.iter().find(|record| record.offset >= held.start && record.timestamp_ms >= ms);
+                found.map_or(held.end(), |record| record.offset)
+            }),
             At::EpochEnd(epoch) => held.map_or(-1, |held| held.epoch_end(epoch)),
         })
     }

@@ -15,7 +15,7 @@ use streamgauge::{
     core::roster::Group,
     model::{
         Answer, Beat, Beaten, Checkpoint, Delta, Gap, LogIdentity, Origin, Outcome, Query, Refusal, RefusalReason,
-        ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
+        Roster, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
     },
     store::{Store, StoreError},
 };
@@ -243,6 +243,11 @@ impl Store for MemoryStore {
             group.beat(beat, self.now_ms()).map_err(|error| StoreError::refused_beat(beat, error))?
         };
         Ok((beaten, self.positions(partitions).await?))
+    }
+
+    async fn roster(&self, group: &str) -> Result<Roster, StoreError> {
+        let held = self.held.lock().unwrap();
+        Ok(held.groups.get(group).map(|group| group.roster_at(self.now_ms())).unwrap_or_default())
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {

@@ -7,6 +7,7 @@ pub mod claims;
 pub mod kinds;
 pub mod member_limits;
 pub mod members;
+pub mod moved;
 pub mod random;
 pub mod sections;
 
@@ -174,7 +175,8 @@ macro_rules! store_contract_tests {
         $crate::store_contract_tests! { $make;
             members: members_come_and_go_and_are_told_what_changed, leases_are_claimed_waited_for_and_handed_over,
                 the_dead_let_go_and_come_back_as_new, a_store_that_was_away_takes_nobody_for_dead,
-                positions_come_with_a_beat, any_beats_mean_what_the_rule_says;
+                positions_come_with_a_beat, any_beats_mean_what_the_rule_says,
+                a_group_is_read_without_taking_part;
             member_limits: what_cannot_be_a_member_is_refused, members_and_leases_have_caps,
                 a_group_that_was_lost_begins_anew;
         }
@@ -189,6 +191,7 @@ macro_rules! store_contract_tests {
             kinds: highest_and_latest, members_as_a_table, histories_keep_the_newest, rankings_sum_per_window,
                 uniques_are_estimated, expired_keys_leave_no_trace, counters_are_scanned_in_pages;
             claims: topics_belong_to_one_group, first_offsets_are_fixed_once, documents_compare_and_set;
+            moved: a_moved_checkpoint_voids_late_sections, a_first_checkpoint_set_by_hand_voids_late_sections;
             random: any_history_equals_the_naive_fold;
         }
     };

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 use crate::{
     model::{
-        Answer, Beat, Beaten, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
+        Answer, Beat, Beaten, Outcome, Query, Roster, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
         TopicPartition,
     },
     store::{Store, StoreError},
@@ -62,6 +62,10 @@ impl Store for Timed {
         partitions: &[TopicPartition],
     ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
         self.store.beat(beat, partitions).await
+    }
+
+    async fn roster(&self, group: &str) -> Result<Roster, StoreError> {
+        self.store.roster(group).await
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {

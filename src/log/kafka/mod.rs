@@ -22,6 +22,7 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use chrono::DateTime;
 use rskafka::client::partition::OffsetAt;
 use tokio::time::{sleep, timeout};
 
@@ -119,9 +120,17 @@ impl Log for KafkaLog {
             At::Start => OffsetAt::Earliest,
             At::End => OffsetAt::Latest,
             At::EpochEnd(epoch) => return self.epoch_end(partition, epoch).await,
+            At::Time(ms) => match DateTime::from_timestamp_millis(ms) {
+                Some(time) => OffsetAt::Timestamp(time),
+                // Beyond what a date can be, years before or after any record.
+                None if ms < 0 => OffsetAt::Earliest,
+                None => OffsetAt::Latest,
+            },
         };
         let call = self.cluster.ask(&self.calls, partition, &what, |client| Box::pin(client.get_offset(at)));
-        Cluster::within(self.cluster.options.request_timeout, &what, call).await
+        let offset = Cluster::within(self.cluster.options.request_timeout, &what, call).await?;
+        // -1: no record is that young.
+        if offset < 0 { self.offset_at(partition, At::End).await } else { Ok(offset) }
     }
 
     async fn identity(&self, partition: &TopicPartition) -> Result<LogIdentity, LogError> {

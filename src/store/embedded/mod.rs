@@ -32,7 +32,7 @@ use super::{Store, StoreError};
 use crate::{
     core::roster::Group,
     model::{
-        Answer, Beat, Beaten, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
+        Answer, Beat, Beaten, Outcome, Query, Roster, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
         TopicPartition,
     },
 };
@@ -182,6 +182,11 @@ impl Store for EmbeddedStore {
             group.beat(beat, now_ms().unsigned_abs()).map_err(|error| StoreError::refused_beat(beat, error))?
         };
         Ok((beaten, self.positions(partitions).await?))
+    }
+
+    async fn roster(&self, group: &str) -> Result<Roster, StoreError> {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(groups.get(group).map(|group| group.roster_at(now_ms().unsigned_abs())).unwrap_or_default())
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {

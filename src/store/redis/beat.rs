@@ -1,6 +1,6 @@
-//! Heartbeats: `beat.lua`, and the positions in the same exchange.
+//! Heartbeats: `beat.lua`, and the positions in the same exchange; and a group as it is without taking part: `roster.lua`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fred::types::Value;
 
@@ -43,6 +43,22 @@ pub(super) async fn run(
     let doing = "reading checkpoints with a heartbeat";
     let values = answers.collect::<Result<Vec<Value>, _>>().map_err(|error| store_error(doing, &error))?;
     Ok((beaten, positions::answer(doing, partitions, values)?))
+}
+
+/// Reads the group without taking part.
+pub(super) async fn roster(store: &RedisStore, group: &str) -> Result<Roster, StoreError> {
+    let doing = format!("reading the members of group {group:?}");
+    let keys = keys(&store.layout.prefix, group);
+    let keys: Vec<&String> = keys.iter().collect();
+    let lane = (&store.lanes, Purpose::Read);
+    let answers = store.roster.run_before(lane, &doing, &keys, Vec::new(), Vec::new, CALL_DEADLINE).await?;
+    let answer = answers.into_iter().next().unwrap_or(Ok(Value::Null)).map_err(|error| store_error(&doing, &error))?;
+    let parts: [Value; 4] = list(answer).try_into().map_err(|_| corrupt(&doing, "the script answered no roster"))?;
+    let [version, alive, members, leases] = parts;
+    let alive = list(alive).iter().map(|member| text(&doing, member)).collect::<Result<BTreeSet<String>, _>>()?;
+    let version = number(&doing, "version", &version)?.unsigned_abs();
+    let all = Roster { version, members: members_of(&doing, members)?, leases: leases_of(&doing, leases)? };
+    Ok(roster::living(all, |member| alive.contains(&**member)))
 }
 
 /// The group's keys. What stands in braces is what Redis Cluster hashes, so they lie in one slot (invariant 8); it is never

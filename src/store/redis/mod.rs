@@ -29,7 +29,8 @@ use self::{
 };
 use super::{Store, StoreError};
 use crate::model::{
-    Answer, Beat, Beaten, Outcome, Query, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
+    Answer, Beat, Beaten, Outcome, Query, Roster, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
+    TopicPartition,
 };
 
 /// Longest wait for the answer to one exchange of commands; see [`flush_deadline`] for sections.
@@ -89,6 +90,7 @@ pub struct RedisStore {
     claim: Script,
     swap: Script,
     beat: Script,
+    roster: Script,
 }
 
 impl RedisStore {
@@ -102,6 +104,7 @@ impl RedisStore {
             claim: Script::new(include_str!("claim.lua")),
             swap: Script::new(include_str!("swap.lua")),
             beat: Script::new(include_str!("beat.lua")),
+            roster: Script::new(include_str!("roster.lua")),
         }
     }
 
@@ -206,6 +209,10 @@ impl Store for RedisStore {
         partitions: &[TopicPartition],
     ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
         beat::run(self, beat, partitions).await
+    }
+
+    async fn roster(&self, group: &str) -> Result<Roster, StoreError> {
+        beat::roster(self, group).await
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {

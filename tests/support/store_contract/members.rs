@@ -247,3 +247,28 @@ pub async fn any_beats_mean_what_the_rule_says(f: &Fixture) {
         versions[number] = (random.below(5) > 0).then_some(beaten.version);
     }
 }
+
+pub async fn a_group_is_read_without_taking_part(f: &Fixture) {
+    assert_eq!(f.store.roster("g").await.unwrap(), Roster::default());
+    send(f, stepping("long", &[(0, Claim)])).await;
+    // On a slow day the short session ends before it is looked at, and it begins again.
+    let ends_at = Instant::now() + DEADLINE;
+    loop {
+        let beaten = send(f, brief("brief", &[(0, Wait), (1, Claim)])).await.roster.unwrap();
+        let read = f.store.roster("g").await.unwrap();
+        if leases(&beaten) == ["0: long < brief", "1: brief"] && read == beaten {
+            break;
+        }
+        assert!(Instant::now() < ends_at, "never as the beat told: {read:?}");
+    }
+    // However often one looks, the session ends, and looking takes nobody off the list that beats are about.
+    while members(&f.store.roster("g").await.unwrap()) != ["long"] {
+        assert!(Instant::now() < ends_at, "looking keeps a member alive");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(leases(&f.store.roster("g").await.unwrap()), ["0: long"]);
+    assert_eq!(f.store.roster("other").await.unwrap(), Roster::default());
+    let gone = send(f, Beat { about: None, ..stepping("long", &[]) }).await;
+    let read = f.store.roster("g").await.unwrap();
+    assert_eq!((read.version, read.members.len(), read.leases.len()), (gone.version, 0, 0));
+}
