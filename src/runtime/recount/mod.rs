@@ -4,6 +4,8 @@
 //! The shadow is ours alone, so it stands at any checkpoints that we want. That makes the comparison exact while counting
 //! goes on: stored values and the checkpoints they belong to are read as of one moment, the shadow is counted on to exactly
 //! these checkpoints, and then both must be equal (invariant 0).
+//!
+//! Longer than most files, since a recount's parts, its errors and its way are read together.
 
 mod lane;
 mod moment;
