@@ -20,6 +20,8 @@ mod events;
 mod faults;
 #[path = "simulation/harm.rs"]
 mod harm;
+#[path = "simulation/leases.rs"]
+mod leases;
 #[path = "simulation/log.rs"]
 mod log;
 #[path = "simulation/members.rs"]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use streamgauge::model::{Beat, Beaten, Checkpoint, Outcome, Section, TopicPartition};
+use streamgauge::model::{Checkpoint, Outcome, Section, TopicPartition};
 
 use crate::{
     faults::Fault,
@@ -50,14 +50,6 @@ impl State {
             _ => {}
         }
         outcome
-    }
-
-    /// A heartbeat, by the world's clock, which does not begin at 0.
-    pub fn beat(&mut self, beat: &Beat) -> Beaten {
-        const FIRST_MS: u64 = 1_700_000_000_000;
-        let groups = &mut Arc::make_mut(&mut self.store.shard).held.groups;
-        let group = groups.entry(Arc::clone(&beat.group)).or_default();
-        group.beat(beat, FIRST_MS + self.now_ms).expect("a small group")
     }
 
     /// A gap begins at what is stored and ends where the log began once.
