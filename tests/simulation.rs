@@ -14,6 +14,8 @@ mod support;
 mod applying;
 #[path = "simulation/check.rs"]
 mod check;
+#[path = "simulation/crowd.rs"]
+mod crowd;
 #[path = "simulation/events.rs"]
 mod events;
 #[path = "simulation/faults.rs"]
