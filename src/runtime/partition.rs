@@ -72,13 +72,15 @@ impl PartitionTask {
     /// is flushed then: another member goes on behind it. When all is halted, the last flush does that for all partitions.
     pub async fn run(self, halt: CancellationToken) -> TopicPartition {
         let warmed = tokio::select! {
-            warmed = self.warm() => warmed,
+            biased;
             () = self.handover.stop.cancelled() => return self.partition,
+            warmed = self.warm() => warmed,
         };
         self.count_on(warmed).await;
         tokio::select! {
-            () = self.let_go() => {}
+            biased;
             () = halt.cancelled() => {}
+            () = self.let_go() => {}
         }
         self.partition
     }
