@@ -29,7 +29,7 @@ integration *ARGS:
 
 # The simulation over many seeds: SEEDS of them from FROM on, for SECONDS_AT_MOST at most, all from the environment: a night by default
 soak:
-    SEEDS="${SEEDS:-1000000000}" FROM="${FROM:-10000}" SECONDS_AT_MOST="${SECONDS_AT_MOST:-28800}" cargo test --locked --test simulation every_seed -- --nocapture
+    SEEDS="${SEEDS:-1000000000}" FROM="${FROM:-10000}" SECONDS_AT_MOST="${SECONDS_AT_MOST:-28800}" CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --target-dir "${CARGO_TARGET_DIR:-target}/soak" --locked --test simulation every_seed -- --nocapture
 
 # Break the code on purpose, one defect after the other, and let the simulation find each
 planted *NAMES:

@@ -14,12 +14,16 @@ mod support;
 mod applying;
 #[path = "simulation/check.rs"]
 mod check;
+#[path = "simulation/crowd.rs"]
+mod crowd;
 #[path = "simulation/events.rs"]
 mod events;
 #[path = "simulation/faults.rs"]
 mod faults;
 #[path = "simulation/harm.rs"]
 mod harm;
+#[path = "simulation/leases.rs"]
+mod leases;
 #[path = "simulation/log.rs"]
 mod log;
 #[path = "simulation/members.rs"]

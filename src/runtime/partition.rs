@@ -74,8 +74,8 @@ impl PartitionTask {
     pub async fn run(self, halt: CancellationToken) -> TopicPartition {
         let warmed = tokio::select! {
             biased;
-            warmed = self.warm() => warmed,
             () = self.handover.stop.cancelled() => return self.partition,
+            warmed = self.warm() => warmed,
         };
         self.count_on(warmed).await;
         tokio::select! {

@@ -16,8 +16,9 @@ impl Counting {
         let mut had_stopped = false;
         while !stop.is_cancelled() {
             tokio::select! {
-                () = tokio::time::sleep(REPORT_INTERVAL) => {}
+                biased;
                 () = stop.cancelled() => {}
+                () = tokio::time::sleep(REPORT_INTERVAL) => {}
             }
             let tenures = self.tenures.alive();
             for tenure in tenures.iter().filter(|tenure| tenure.has_flushed()) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use streamgauge::model::{Beat, Beaten, Checkpoint, Outcome, Section, TopicPartition};
+use streamgauge::model::{Checkpoint, Outcome, Section, TopicPartition};
 
 use crate::{
     faults::Fault,
@@ -27,6 +27,11 @@ impl State {
         let outcome = outcome.unwrap_or_else(|| {
             self.check_gap(section);
             self.check_beginning(sent);
+            // What it counted itself up to there; who takes a checkpoint over is told before.
+            let has_own = sent.began.is_some() && sent.began < section.expect.map(|checkpoint| checkpoint.offset);
+            if has_own && self.store.has_forgotten {
+                self.look_for_lost_records(&section.partition);
+            }
             let shard = Arc::make_mut(&mut self.store.shard);
             if let (None, Some(began)) = (section.expect, sent.began) {
                 shard.began.insert(section.partition.clone(), began);
@@ -50,14 +55,6 @@ impl State {
             _ => {}
         }
         outcome
-    }
-
-    /// A heartbeat, by the world's clock, which does not begin at 0.
-    pub fn beat(&mut self, beat: &Beat) -> Beaten {
-        const FIRST_MS: u64 = 1_700_000_000_000;
-        let groups = &mut Arc::make_mut(&mut self.store.shard).held.groups;
-        let group = groups.entry(Arc::clone(&beat.group)).or_default();
-        group.beat(beat, FIRST_MS + self.now_ms).expect("a small group")
     }
 
     /// A gap begins at what is stored and ends where the log began once.
@@ -89,8 +86,9 @@ impl State {
     }
 
     /// What another member counted of records that a leader then lacked is told from what this one counted of those in their
-    /// place by nothing but the epoch beside the checkpoint, which is not compared. It is outside the promise, and rare: such
-    /// a store is counted anew at the end.
+    /// place by nothing but the epoch beside the checkpoint, which is not compared: neither where a section is applied already,
+    /// nor where the store falls back to a copy of before with the very offset of one's own. It is outside the promise, and
+    /// rare: such a store is counted anew at the end.
     fn look_for_lost_records(&mut self, partition: &TopicPartition) {
         let stored = self.store.shard.held.position(partition);
         let log = &self.log.partitions[partition];

@@ -72,6 +72,14 @@ faults! {
     LostRecordsKept: 0,
     /// Seen, not made: two living members had a partition.
     TwoOwners: 0,
+    /// Seen, not made: a partition went from its holder to a member that had read its window.
+    WarmedMove: 0,
+    /// Seen, not made: a member got a partition whose holder was taken for dead.
+    Takeover: 0,
+    /// Seen, not made: a member was taken for dead that stood still only.
+    DeadWhileStill: 0,
+    /// Seen, not made: the store fell back or was emptied, and leases with it.
+    RosterLost: 0,
     /// Seen, not made: a partition stopped loudly, and counting began anew under another prefix.
     CountedAnew: 0,
 }

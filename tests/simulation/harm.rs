@@ -106,8 +106,7 @@ impl World {
                         let at = state.random.below(state.store.copies.len());
                         let copy = Arc::clone(&state.store.copies[at]);
                         state.store.copy();
-                        state.store.shard = copy;
-                        state.store.has_forgotten = true;
+                        state.put_back(copy);
                         let shard = Arc::clone(&state.store.shard);
                         state.trace.say(|| {
                             let told =
@@ -118,8 +117,7 @@ impl World {
                 }
             }
             if state.happens(Fault::Emptied) {
-                state.store.shard = Arc::default();
-                state.store.has_forgotten = true;
+                state.put_back(Arc::default());
                 state.trace.say(|| "the store is emptied".to_owned());
             }
             if state.random.below(3) == 0 {

@@ -33,7 +33,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{log, store, support::events::Random, world::Shared};
+use crate::{leases::GROUP, log, store, support::events::Random, world::Shared};
 
 /// What the members of a seed have in common.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ pub struct Setting {
 impl Setting {
     pub fn any(catalog: Arc<Catalog>, topics: Vec<String>, random: &mut Random) -> Self {
         let options = CountingOptions {
-            group: "g".to_owned(),
+            group: GROUP.to_owned(),
             offset_reset: [OffsetReset::Earliest, OffsetReset::Earliest, OffsetReset::Latest][random.below(3)],
             batch_events: [1, 3, 50][random.below(3)],
             flush_interval: Duration::from_millis([20, 100, 700][random.below(3)]),

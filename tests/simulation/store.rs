@@ -42,6 +42,8 @@ pub struct Shard {
     pub held: Held,
     /// Where the tenure began that wrote a partition's first section: what its checkpoint says was counted from.
     pub began: BTreeMap<TopicPartition, i64>,
+    /// The members that share, and their leases.
+    pub roster: Arc<Roster>,
 }
 
 /// A section, and where its tenure began.

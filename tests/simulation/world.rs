@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::{
     events,
     faults::{Counts, Fault, Faults},
+    leases::Observed,
     log::Logs,
     members::{Member, Setting},
     store::{Planted, Stores},
@@ -49,6 +50,7 @@ pub struct State {
     pub now_ms: u64,
     pub log: Logs,
     pub store: Stores,
+    pub leases: Observed,
     /// Calls to log and store take up to so long.
     slowest_ms: usize,
 }
@@ -125,6 +127,7 @@ impl World {
             now_ms: 0,
             log,
             store: Stores { planted, ..Stores::default() },
+            leases: Observed::default(),
             slowest_ms,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), appended: Notify::new() });
@@ -180,7 +183,7 @@ impl World {
             self.members.push(Member::start(&self.shared, self.next_member, &self.setting));
             self.next_member += 1;
         }
-        if self.members.len() > 1 {
+        if self.members.len() > 1 && (!self.setting.has_leases || self.has_two_owners()) {
             self.shared.with(|state| state.faults.saw(Fault::TwoOwners));
         }
     }
@@ -194,7 +197,8 @@ impl World {
             let say = |what: &str| self.shared.with(|state| state.trace.say(|| format!("m{number} {what}")));
             if crashes {
                 say("crashes");
-                self.members.remove(at);
+                let member = self.members.remove(at);
+                self.shared.with(|state| state.leases.still_until_ms.remove(&member.counting.membership.me));
                 continue;
             }
             if stops {
@@ -205,6 +209,8 @@ impl World {
                 say("stands still");
                 let until_ms = self.shared.with(|state| state.now_ms + 1 + state.random.below(20_000) as u64);
                 self.members[at].paused_until_ms = until_ms;
+                let me = self.members[at].counting.membership.me.clone();
+                self.shared.with(|state| state.leases.still_until_ms.insert(me, until_ms));
             }
         }
     }
@@ -286,5 +292,6 @@ impl World {
     /// Ends all members where they stand.
     pub fn crash_all(&mut self) {
         self.members.clear();
+        self.shared.with(|state| state.leases.still_until_ms.clear());
     }
 }
