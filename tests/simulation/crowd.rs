@@ -153,7 +153,7 @@ impl Crowd {
         let has_news = news.is_some();
         if let Some(roster) = news {
             let known = self.known.get_or_insert_with(|| {
-                let targets = targets(&roster);
+                let (targets, _) = targets(&roster);
                 (Arc::new(roster), Arc::new(targets))
             });
             (member.roster, member.targets) = known.clone();
