@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use streamgauge::{
@@ -31,6 +31,10 @@ const ALL: usize = 10_000;
 /// Records of one batch: small, so that a fetch brings a part of what is there.
 const BATCH_RECORDS: usize = 20;
 
+/// How long a log may take to show what it has answered, and how often it is looked at.
+const READABLE_WITHIN: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(3);
+
 /// Creates topics that are missing.
 pub async fn create(log: &dyn Log, names: &[String], partitions: i32) {
     for name in names {
@@ -51,11 +55,22 @@ pub async fn publish(log: &dyn Log, prefix: &str, events: &[Published]) {
         batches.entry(TopicPartition::new(name.as_str(), number)).or_default().push(record);
     }
     for (partition, records) in batches {
+        let mut last = -1;
         for batch in records.chunks(BATCH_RECORDS) {
             for answer in log.produce(&partition, batch.to_vec()).await {
-                answer.unwrap();
+                last = answer.unwrap();
             }
         }
+        until_readable(log, &partition, last).await;
+    }
+}
+
+/// A log may answer a record before anybody can read it: the embedded one shows what is synced.
+async fn until_readable(log: &dyn Log, partition: &TopicPartition, offset: i64) {
+    let began = Instant::now();
+    while log.offset_at(partition, At::End).await.unwrap() <= offset {
+        assert!(began.elapsed() < READABLE_WITHIN, "{partition}: offset {offset} cannot be read");
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
