@@ -139,7 +139,8 @@ fn warn(plan: &Plan, reset: OffsetReset, out: &mut dyn Write) -> anyhow::Result<
         writeln!(
             out,
             "Up to {again} records are counted AGAIN: what they added stays in the counters and is added once more. To have \
-             exact totals from the log instead, use `streamgauge counters rebuild`."
+             exact totals from the log instead, count it anew under another REDIS_KEY_PREFIX; `streamgauge counters verify` \
+             tells whether what is stored is what the log says."
         )?;
     }
     if skipped > 0 {

@@ -115,7 +115,8 @@ fn a_dry_run_says_everything_and_that_nothing_is_done() {
     let text = said(false);
     for part in [
         "Up to 50 records are counted AGAIN",
-        "`streamgauge counters rebuild`",
+        "another REDIS_KEY_PREFIX",
+        "`streamgauge counters verify`",
         "Up to 40 records are SKIPPED",
         "video.views feeds:",
         "count video:{videoId}:views by +1",
