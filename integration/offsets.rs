@@ -4,7 +4,10 @@
 // A test may stop at what it did not expect; clippy's own leave covers functions marked as tests only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::process::{Command, Output};
+use std::{
+    process::{Command, Output},
+    sync::LazyLock,
+};
 
 use serde_json::{Value, json};
 use streamgauge::{
@@ -23,8 +26,8 @@ use crate::{
 const TOPIC: &str = "seen";
 /// Records of the first partition to begin with.
 const RECORDS: i64 = 20;
-/// Their times, one a second from here on.
-const FIRST_MS: i64 = 1_767_225_600_000;
+/// Time of the first record, milliseconds since 1970: an hour ago, since Kafka takes old records away whenever it looks.
+static FIRST_MS: LazyLock<i64> = LazyLock::new(|| chrono::Utc::now().timestamp() * 1_000 - 3_600_000);
 
 /// A topic of this test's own, whose counter tells how often its records were counted.
 fn place() -> (Place, String) {
@@ -40,7 +43,7 @@ fn place() -> (Place, String) {
 async fn write(place: &Place, topic: &str, from: i64, count: i64) {
     let record = |n: i64| OutRecord {
         value: Some(br#"{"type":"e"}"#.to_vec()),
-        timestamp_ms: Some(FIRST_MS + 1_000 * n),
+        timestamp_ms: Some(*FIRST_MS + 1_000 * n),
         ..OutRecord::default()
     };
     let records = (from..from + count).map(record).collect();
@@ -144,7 +147,7 @@ async fn partitions_that_are_held_are_not_moved_and_counting_goes_on_from_where_
     // Who has said goodbye holds nothing.
     end(process).await;
     // The sixth second from the end: five records are counted again.
-    let to = chrono::DateTime::from_timestamp_millis(FIRST_MS + 1_000 * (RECORDS - 5) - 500).unwrap().to_rfc3339();
+    let to = chrono::DateTime::from_timestamp_millis(*FIRST_MS + 1_000 * (RECORDS - 5) - 500).unwrap().to_rfc3339();
     let dry = told(&place, &["reset", "--topic", &topic, "--to", &format!("time:{to}")]).await;
     assert_eq!((&dry["changes"][0]["to"], &dry["changes"][0]["countedAgain"]), (&json!(15), &json!(5)), "{dry}");
     told(&place, &["set", &target, "--execute"]).await;
