@@ -55,6 +55,8 @@ async fn a_broker_may_come_late_go_away_amid_counting_and_come_back() {
         ("KAFKA_BROKERS", addr.to_string()),
         ("DATA_DIR", data.path().to_str().unwrap().to_owned()),
         ("KAFKA_RETRIES", "1".to_owned()),
+        // A publish is answered by then, long before this test loses its patience.
+        ("KAFKA_REQUEST_TIMEOUT_MS", "6000".to_owned()),
         // Small bites, so that the loss comes amid counting.
         ("KAFKA_FETCH_MAX_PARTITION_BYTES", "4096".to_owned()),
         ("BATCH_SIZE", "20".to_owned()),
