@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use tokio::sync::{Mutex, Notify};
-
 use super::Parts;
 use crate::{
     config::Config,
@@ -12,14 +10,10 @@ use crate::{
     model::MemberId,
     runtime::{
         COUNTING_PART, LOG_PART, OffsetReset, STORE_PART,
-        counting::{Counting, CountingOptions},
-        fetcher::Fetcher,
+        counting::{Counting, CountingOptions, CountingParts},
         health::Health,
-        membership::Membership,
-        outbox::Outbox,
         producer::{Producer, ProducerOptions},
         routing::Routing,
-        tally::Tallies,
     },
 };
 
@@ -52,28 +46,18 @@ impl Engine {
         let log = Arc::clone(&parts.log);
         let routing = Arc::new(Routing::new(Arc::clone(&log)));
         let producer = Arc::new(Producer::new(Arc::clone(&log), producer_options(config)));
-        let limits = fetch_limits(config);
-        let counting = Arc::new(Counting {
-            log: Arc::clone(&log),
+        let counting = Counting::new(CountingParts {
+            log,
             store: Arc::clone(&parts.store),
-            generations: Arc::default(),
-            fetcher: Fetcher::new(log, limits, config.kafka.fetch_max_bytes, Arc::clone(&health)),
-            decoding: Arc::default(),
-            outbox: Outbox {
-                producer: Arc::clone(&producer),
-                routing: Arc::clone(&routing),
-                health: Arc::clone(&health),
-                group: config.kafka.group.clone(),
-            },
-            tenures: Arc::default(),
+            producer: Arc::clone(&producer),
+            routing: Arc::clone(&routing),
             health: Arc::clone(&health),
-            secret: Arc::new(identity_secret()),
+            tenures: Arc::default(),
+            limits: fetch_limits(config),
+            fetch_max_bytes: config.kafka.fetch_max_bytes,
+            secret: identity_secret(),
+            me: (member_id(), host()),
             options: counting_options(config),
-            tally: Tallies::default(),
-            stopped: dashmap::DashMap::new(),
-            membership: Arc::new(Membership::new(config.kafka.group.clone(), member_id(), host())),
-            topics_stale: Notify::new(),
-            fixing_origins: Mutex::default(),
         });
         Self { counting, producer, routing, health }
     }

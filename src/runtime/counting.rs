@@ -1,5 +1,7 @@
 //! Counting as a whole: what its loops share, and how they start and end.
 
+mod parts;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dashmap::DashMap;
@@ -33,6 +35,8 @@ use crate::{
     model::{Beat, TopicPartition},
     store::{Store, StoreError},
 };
+
+pub use parts::CountingParts;
 
 /// What the user chose.
 #[derive(Clone, Debug)]

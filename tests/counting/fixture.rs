@@ -22,21 +22,14 @@ use streamgauge::{
     },
     runtime::{
         COUNTING_PART, LOG_PART, OffsetReset, STORE_PART,
-        counting::{Counting, CountingError, CountingOptions},
-        fetcher::Fetcher,
+        counting::{Counting, CountingError, CountingOptions, CountingParts},
         health::Health,
-        membership::Membership,
-        outbox::Outbox,
         producer::{Producer, ProducerOptions},
         routing::Routing,
-        tally::Tallies,
     },
     store::{Store, StoreError},
 };
-use tokio::{
-    sync::{Mutex, Notify},
-    task::JoinHandle,
-};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
@@ -245,31 +238,18 @@ impl World {
             max_partition_bytes: 1_000_000,
             max_bytes: 8_000_000,
         };
-        let counting = Arc::new(Counting {
+        let counting = Counting::new(CountingParts {
             store: Arc::clone(&self.store) as _,
-            generations: Arc::default(),
-            fetcher: Fetcher::new(Arc::clone(&log), limits, 1_000_000, Arc::clone(&health)),
-            decoding: Arc::default(),
-            outbox: Outbox {
-                producer: Arc::new(Producer::new(Arc::clone(&log), ProducerOptions::default())),
-                routing: Arc::new(Routing::new(Arc::clone(&log))),
-                health: Arc::clone(&health),
-                group: options.group.clone(),
-            },
+            producer: Arc::new(Producer::new(Arc::clone(&log), ProducerOptions::default())),
+            routing: Arc::new(Routing::new(Arc::clone(&log))),
             log,
-            tenures: Arc::default(),
             health,
-            secret: Arc::new(IdentitySecret([9; SECRET_BYTES])),
-            membership: Arc::new(Membership::new(
-                options.group.clone(),
-                uuid::Uuid::new_v4().to_string().into(),
-                "here".to_owned(),
-            )),
+            tenures: Arc::default(),
+            limits,
+            fetch_max_bytes: 1_000_000,
+            secret: IdentitySecret([9; SECRET_BYTES]),
+            me: (uuid::Uuid::new_v4().to_string().into(), "here".to_owned()),
             options,
-            tally: Tallies::default(),
-            stopped: dashmap::DashMap::new(),
-            topics_stale: Notify::new(),
-            fixing_origins: Mutex::default(),
         });
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
         let run = Arc::clone(&counting).run(Arc::clone(&self.catalog), stop.clone(), abandon.clone());

@@ -15,22 +15,14 @@ use streamgauge::{
     log::{FetchLimits, Log},
     runtime::{
         COUNTING_PART, LOG_PART, OffsetReset, STORE_PART,
-        counting::{Counting, CountingError, CountingOptions},
-        fetcher::Fetcher,
+        counting::{Counting, CountingError, CountingOptions, CountingParts},
         health::Health,
-        membership::Membership,
-        outbox::Outbox,
         producer::{Producer, ProducerOptions},
         routing::Routing,
-        tally::Tallies,
         tenure::Tenures,
     },
 };
-use tokio::{
-    runtime::Runtime,
-    sync::{Mutex, Notify},
-    task::JoinHandle,
-};
+use tokio::{runtime::Runtime, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{leases::GROUP, log, store, support::events::Random, world::Shared};
@@ -105,36 +97,23 @@ impl Member {
         if !setting.has_leases {
             options.group = format!("alone-{number}");
         }
-        let counting = Arc::new(Counting {
+        let counting = Counting::new(CountingParts {
             store: Arc::new(store::Connection {
                 shared: Arc::clone(shared),
                 member: number,
                 prefix,
                 tenures: Arc::clone(&tenures),
             }),
-            generations: Arc::default(),
-            fetcher: Fetcher::new(Arc::clone(&log), limits, 1_000_000, Arc::clone(&health)),
-            decoding: Arc::default(),
-            outbox: Outbox {
-                producer: Arc::new(Producer::new(Arc::clone(&log), ProducerOptions::default())),
-                routing: Arc::new(Routing::new(Arc::clone(&log))),
-                health: Arc::clone(&health),
-                group: setting.options.group.clone(),
-            },
+            producer: Arc::new(Producer::new(Arc::clone(&log), ProducerOptions::default())),
+            routing: Arc::new(Routing::new(Arc::clone(&log))),
             log,
-            tenures,
             health,
-            secret: Arc::new(secret_of(secret)),
-            membership: Arc::new(Membership::new(
-                options.group.clone(),
-                format!("m{number}").into(),
-                "here".to_owned(),
-            )),
+            tenures,
+            limits,
+            fetch_max_bytes: 1_000_000,
+            secret: secret_of(secret),
+            me: (format!("m{number}").into(), "here".to_owned()),
             options,
-            tally: Tallies::default(),
-            stopped: dashmap::DashMap::new(),
-            topics_stale: Notify::new(),
-            fixing_origins: Mutex::default(),
         });
         let stop = CancellationToken::new();
         let run = Arc::clone(&counting).run(Arc::clone(&setting.catalog), stop.clone(), CancellationToken::new());
