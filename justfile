@@ -3,6 +3,7 @@
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
 musl_target := "x86_64-unknown-linux-musl"
+optimised := "CARGO_PROFILE_DEV_OPT_LEVEL=2"
 
 # List the recipes
 default:
@@ -16,20 +17,36 @@ run *ARGS:
 demo *ARGS:
     cargo run --release -- demo {{ARGS}}
 
-# Everything: form, lints, hermetic tests, then the tests against a real Kafka and Redis
-test: fmt-check lint unit integration
+# Everything: form, lints, hermetic tests, the simulation, then the tests against a real Kafka and Redis
+test: fmt-check lint unit simulation integration
 
 # The tests that need no server
 unit:
     cargo test --locked
 
+# 10,000 seeds of the simulation, with our own crate optimised: built once more for it, which `just soak` shares
+simulation:
+    SEEDS=10000 FROM=0 {{optimised}} cargo test --locked --test simulation every_seed -- --nocapture
+
 # The tests against a real Kafka and Redis, which are brought up for it and taken down after, also on failure
 integration *ARGS:
     integration/services run cargo test --locked --test integration -- --test-threads=1 {{ARGS}}
 
-# The simulation over many seeds: SEEDS of them from FROM on, for SECONDS_AT_MOST at most, all from the environment: a night by default
-soak:
-    SEEDS="${SEEDS:-1000000000}" FROM="${FROM:-10000}" SECONDS_AT_MOST="${SECONDS_AT_MOST:-28800}" CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --target-dir "${CARGO_TARGET_DIR:-target}/soak" --locked --test simulation every_seed -- --nocapture
+# The storm at its full length and rate, optimised: 60 s of 20,000 events a second, twice, and handover; prints its figures
+storm *ARGS:
+    STREAMGAUGE_STORM_SECONDS="${STREAMGAUGE_STORM_SECONDS:-60}" STREAMGAUGE_STORM_EVENTS_PER_SECOND="${STREAMGAUGE_STORM_EVENTS_PER_SECOND:-20000}" integration/services run cargo test --release --locked --test integration -- --test-threads=1 --nocapture storm:: {{ARGS}}
+
+# 100,000 events to a service that fails, hangs and goes away, by members that are killed, optimised; prints what came twice
+delivery *ARGS:
+    STREAMGAUGE_DELIVERY_EVENTS="${STREAMGAUGE_DELIVERY_EVENTS:-100000}" integration/services run cargo test --release --locked --test integration -- --test-threads=1 --nocapture delivery:: {{ARGS}}
+
+# schemathesis against the API, with more requests of each operation than amid the other tests; prints what it did
+openapi *ARGS:
+    STREAMGAUGE_OPENAPI_EXAMPLES="${STREAMGAUGE_OPENAPI_EXAMPLES:-300}" integration/services run cargo test --locked --test integration -- --test-threads=1 --nocapture openapi:: {{ARGS}}
+
+# The simulation over many seeds on all cores, optimised: COUNT of them from FROM on, for SECONDS_AT_MOST (of the environment) at most, a night by default
+soak COUNT="1000000000" FROM="10000":
+    SEEDS={{COUNT}} FROM={{FROM}} SECONDS_AT_MOST="${SECONDS_AT_MOST:-28800}" {{optimised}} cargo test --locked --test simulation every_seed -- --nocapture
 
 # Break the code on purpose, one defect after the other, and let the simulation find each
 planted *NAMES:

@@ -122,7 +122,7 @@ fn counting(c: &mut Criterion) {
             records: Box::new(Rows(Arc::clone(&values))),
         };
         let secret = Arc::new(IdentitySecret([7; SECRET_BYTES]));
-        let decoder = Decoder::new(Arc::clone(&topic), Arc::clone(&secret));
+        let decoder = Decoder::new(Arc::clone(&topic), "bench".into(), Arc::clone(&secret));
         let mut decoded = Decoded::default();
         group.bench_function(format!("decode, {name}"), |b| {
             b.iter(|| decoder.block(&block, 0, &mut decoded).unwrap());
@@ -130,7 +130,16 @@ fn counting(c: &mut Criterion) {
         group.bench_function(format!("decode and count, {name}"), |b| {
             let partition = TopicPartition::new("video.views", 0);
             b.iter_batched(
-                || Worker::new(Arc::clone(&topic), partition.clone(), Arc::clone(&secret), 0, BATCH_EVENTS),
+                || {
+                    Worker::new(
+                        Arc::clone(&topic),
+                        partition.clone(),
+                        "bench".into(),
+                        Arc::clone(&secret),
+                        0,
+                        BATCH_EVENTS,
+                    )
+                },
                 |mut worker| {
                     let batches = worker.step(&block, &mut decoded).unwrap();
                     (worker, batches)

@@ -12,12 +12,12 @@ use crate::{
     support::{events::events_of_these_days, process::Process, results},
 };
 
-const USER: &str = "alice";
+pub const USER: &str = "alice";
 /// May see the names of topics that begin with [`DENIED_PREFIX`], which [`USER`] may not, and nothing else of them.
-const SEEING_USER: &str = "mallory";
-const DENIED_PREFIX: &str = "denied.";
+pub const SEEING_USER: &str = "mallory";
+pub const DENIED_PREFIX: &str = "denied.";
 
-type Settings = Vec<(&'static str, String)>;
+pub type Settings = Vec<(&'static str, String)>;
 
 fn given(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; integration/services run sets it"))
@@ -29,7 +29,7 @@ fn cert(name: &str) -> String {
 }
 
 /// The listener that wants a user.
-fn sasl(mechanism: &str, user: &str) -> Settings {
+pub fn sasl(mechanism: &str, user: &str) -> Settings {
     vec![
         ("KAFKA_BROKERS", given("STREAMGAUGE_TEST_KAFKA_SASL_SSL")),
         ("KAFKA_TLS_CA", cert("ca.pem")),

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, path::Path, process::Command};
 
 use streamgauge::log::broker::{Broker, BrokerConfig, SEGMENT_BYTES};
 
-use crate::kcat::{kcat, produce};
+use crate::kcat::{produce, read_all};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 /// Records that each client sends in each compression.
@@ -23,7 +23,7 @@ async fn broker(dir: &Path) -> Broker {
 }
 
 /// Runs a command off the test's own thread, on which the broker may live.
-async fn run(mut command: Command) -> String {
+pub async fn run(mut command: Command) -> String {
     tokio::task::spawn_blocking(move || {
         let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("the command is installed");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -35,7 +35,7 @@ async fn run(mut command: Command) -> String {
 }
 
 /// A folder that `integration/services` fetches a client into.
-async fn fetched(what: &str) -> String {
+pub async fn fetched(what: &str) -> String {
     let mut command = Command::new("integration/services");
     command.arg(what);
     run(command).await.trim().to_owned()
@@ -58,11 +58,9 @@ async fn produce_by_kcat(address: &str, topic: &'static str) -> Vec<String> {
     .unwrap()
 }
 
-async fn read_by_kcat(address: &str, topic: &'static str) -> Vec<String> {
+async fn read_by_kcat(address: &str, topic: &'static str, records: usize) -> Vec<String> {
     let address = address.to_owned();
-    let read = move || kcat(&["-C", "-b", &address, "-t", topic, "-p", "0", "-o", "beginning", "-e", "-q"], b"");
-    let lines = tokio::task::spawn_blocking(read).await.unwrap();
-    lines.lines().map(str::to_owned).collect()
+    tokio::task::spawn_blocking(move || read_all(&address, topic, &["-p", "0"], records)).await.unwrap()
 }
 
 async fn create(address: &str, topic: &str) {
@@ -77,7 +75,7 @@ async fn the_java_client_produces_reads_commits_and_administers() {
     let address = broker.local_addr().to_string();
     create(&address, "kcat").await;
     let sent = produce_by_kcat(&address, "kcat").await;
-    assert_eq!(read_by_kcat(&address, "kcat").await, sent);
+    assert_eq!(read_by_kcat(&address, "kcat", sent.len()).await, sent);
     let jars = fetched("jars").await;
     let mut java = Command::new("java");
     java.args(["-Xmx256m", "-XX:+UseSerialGC", "-cp", &format!("{jars}/*"), "integration/clients/JavaClient.java"]);
@@ -97,6 +95,6 @@ async fn kafkajs_produces() {
     assert!(run(node).await.contains("KafkaJS is content"));
     let expected: Vec<_> =
         ["None", "GZIP", "Snappy"].iter().flat_map(|codec| (0..EACH).map(move |n| format!("{codec} {n}"))).collect();
-    assert_eq!(read_by_kcat(&address, "kafkajs").await, expected);
+    assert_eq!(read_by_kcat(&address, "kafkajs", expected.len()).await, expected);
     broker.shutdown().await.unwrap();
 }

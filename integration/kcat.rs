@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     io::Write,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -29,6 +30,19 @@ pub fn kcat(arguments: &[&str], input: &[u8]) -> String {
     feed.join().unwrap().unwrap();
     assert!(output.status.success(), "kcat {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Reads a topic from its beginning to its end, again until it has so many records or a minute has passed: what the embedded log
+/// has answered can be read once it is synced, and a busy disk takes its time.
+pub fn read_all(brokers: &str, topic: &str, more: &[&str], records: usize) -> Vec<String> {
+    let ends_at = Instant::now() + Duration::from_secs(60);
+    loop {
+        let arguments = [&["-C", "-b", brokers, "-t", topic, "-o", "beginning", "-e", "-q"], more].concat();
+        let read: Vec<String> = kcat(&arguments, b"").lines().map(str::to_owned).collect();
+        if read.len() >= records || Instant::now() >= ends_at {
+            return read;
+        }
+    }
 }
 
 /// Produces lines to a topic.
@@ -74,8 +88,7 @@ async fn kcat_lists_produces_to_and_reads_from_the_embedded_log() {
         produce(&broker, "video.views", &["-K", KEY_MARK, "-z", codec], lines.as_bytes());
         sent.extend((0..200).map(value));
     }
-    let read = kcat(&["-C", "-b", &broker, "-t", "video.views", "-o", "beginning", "-e", "-q"], b"");
-    let mut read: Vec<_> = read.lines().map(str::to_owned).collect();
+    let mut read = read_all(&broker, "video.views", &[], sent.len());
     sent.sort();
     read.sort();
     assert_eq!(read, sent);

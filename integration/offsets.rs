@@ -230,6 +230,10 @@ async fn a_group_is_taken_over_where_it_stands() {
     let change = &done["changes"][0];
     assert_eq!((&change["from"], &change["to"], &change["skipped"]), (&Value::Null, &json!(12), &json!(12)));
     assert!(done["notes"][0].as_str().unwrap().contains(&format!("left as they are: {topic}:1")), "{done}");
+    // There the group begins, for a recount too; where nothing was imported it has not begun.
+    let listed = told(&place, &["list"]).await;
+    let origins = [0, 1].map(|partition: usize| &listed["partitions"][partition]["origin"]);
+    assert_eq!(origins, [&json!(12), &Value::Null]);
     let mut process = start(&place).await;
     counted(&mut process, RECORDS - 12).await;
     end(process).await;

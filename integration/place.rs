@@ -17,7 +17,7 @@ use streamgauge::{
 
 use crate::support::{
     oracle::Results,
-    process::Process,
+    process::{Process, binary},
     results::{self, Partitions},
 };
 
@@ -43,6 +43,10 @@ pub struct Place {
     pub brokers: String,
     /// The Redis as this test reaches it.
     pub redis_url: String,
+    /// Its servers one by one, for redis-cli; none where the URL says it.
+    pub redis_nodes: Vec<String>,
+    /// Into how many shards the results are split.
+    pub store_shards: u16,
     /// A file: the video catalogue with other topic names. Unset: the built-in one.
     pub catalog_path: Option<PathBuf>,
     /// Holds the catalogue.
@@ -57,6 +61,8 @@ impl Place {
             key_prefix: format!("flow-{}:", uuid::Uuid::new_v4()),
             brokers: kafka(),
             redis_url: redis_url(),
+            redis_nodes: Vec::new(),
+            store_shards: 1,
             catalog_path: None,
             folder: tempfile::tempdir().unwrap(),
         }
@@ -91,7 +97,19 @@ impl Place {
 
     /// A process that counts here.
     pub fn start(&self, settings: &[(&str, &str)]) -> Process {
+        self.start_with(&["run"], settings)
+    }
+
+    /// A command that is run here.
+    pub fn start_with(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Process {
+        self.start_program(Command::new(binary()).args(arguments), settings)
+    }
+
+    /// Another program with a service in it, here.
+    pub fn start_program(&self, program: &mut Command, settings: &[(&str, &str)]) -> Process {
+        let store_shards = self.store_shards.to_string();
         let mut all = vec![
+            ("STORE_SHARDS", store_shards.as_str()),
             ("KAFKA_BROKERS", self.brokers.as_str()),
             ("REDIS_URL", &self.redis_url),
             ("REDIS_KEY_PREFIX", &self.key_prefix),
@@ -102,7 +120,7 @@ impl Place {
             all.push(("CATALOG_PATH", path.to_str().unwrap()));
         }
         all.extend(settings);
-        Process::start(&all)
+        Process::start_program(program, &all)
     }
 
     /// The log, without the detour that a test may have put between it and the process.
@@ -112,28 +130,34 @@ impl Place {
 
     /// The store.
     pub fn store(&self) -> RedisStore {
-        self.store_under("")
+        self.store_under("", self.store_shards)
     }
 
     /// An empty store beside it.
     pub fn reference(&self) -> RedisStore {
-        self.store_under("reference-")
+        self.store_under("reference-", 1)
     }
 
-    fn store_under(&self, before: &str) -> RedisStore {
+    fn store_under(&self, before: &str, shards: u16) -> RedisStore {
         let key_prefix = format!("{before}{}", self.key_prefix);
-        RedisStore::connect(&RedisOptions { key_prefix, ..redis_options(&self.redis_url) })
+        RedisStore::connect(&RedisOptions { key_prefix, shards, ..redis_options(&self.redis_url) })
     }
 
-    /// What redis-cli prints, line by line. `@` before a word stands for the key prefix.
+    /// What redis-cli prints, line by line, of all servers. `@` before a word stands for the key prefix.
     pub fn redis_cli(&self, words: &[&str]) -> Vec<String> {
         let word =
             |word: &&str| word.strip_prefix('@').map_or(word.to_string(), |key| format!("{}{key}", self.key_prefix));
         let words: Vec<_> = words.iter().map(word).collect();
-        let output = Command::new("redis-cli").args(["-u", &self.redis_url]).args(&words).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success() && !text.contains("ERR"), "{words:?}: {text}");
-        text.lines().map(str::to_owned).collect()
+        let urls = if self.redis_nodes.is_empty() { std::slice::from_ref(&self.redis_url) } else { &self.redis_nodes };
+        let mut lines = Vec::new();
+        for url in urls {
+            let output =
+                Command::new("redis-cli").args(["--no-auth-warning", "-u", url]).args(&words).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert!(output.status.success() && !text.contains("ERR"), "{words:?}: {text}");
+            lines.extend(text.lines().map(str::to_owned));
+        }
+        lines
     }
 
     /// Waits until everything is counted that lies in the log now, and returns it.
@@ -158,7 +182,7 @@ impl Place {
         process
             .until("all partitions counted to the end", async |_| {
                 let stored = store.positions(&names).await.ok()?;
-                let stored = stored.iter().map(|shards| shards[0].checkpoint.map_or(0, |checkpoint| checkpoint.offset));
+                let stored = stored.iter().map(|shards| results::counted_to(shards));
                 stored.eq(ends.iter().copied()).then_some(())
             })
             .await;
@@ -175,9 +199,11 @@ impl Place {
     }
 
     /// The keys in Redis are those of the results, and ours.
-    fn assert_keys(&self, expected: &Results) {
+    pub fn assert_keys(&self, expected: &Results) {
         let found = self.redis_cli(&["--scan", "--pattern", &format!("{}*", self.key_prefix)]);
-        let found = found.iter().map(|key| key.strip_prefix(&self.key_prefix).unwrap().to_owned());
+        let tags: Vec<String> = (0..self.store_shards).map(|shard| format!("{{{shard}}}:")).collect();
+        let untagged = |key: &str| tags.iter().find_map(|tag| key.strip_prefix(tag)).unwrap_or(key).to_owned();
+        let found = found.iter().map(|key| untagged(key.strip_prefix(&self.key_prefix).unwrap()));
         let is_result = |key: &String| !key.starts_with("sg:") && !key.starts_with("counters:");
         let found: BTreeSet<String> = found.filter(is_result).collect();
         let now_ms = chrono::Utc::now().timestamp_millis();
@@ -195,10 +221,18 @@ pub async fn ready(process: &mut Process) {
     process.until("ready", async |process| (process.get("/readyz").await.0 == 200).then_some(())).await;
 }
 
+/// Waits until the process has counted so many records since it was started.
+pub async fn counted(process: &mut Process, records: usize) {
+    let enough = async |process: &Process| {
+        (process.metric("streamgauge_records_total", "").await >= records as f64).then_some(())
+    };
+    process.until("progress", enough).await;
+}
+
 /// The options of the Redis at a URL, read as the program reads its REDIS_URL.
 pub fn redis_options(url: &str) -> RedisOptions {
     let environment = [("REDIS_URL".to_owned(), url.to_owned())].into();
     let config = streamgauge::config::load(&environment, None).unwrap().config;
     let streamgauge::config::StoreChoice::Redis(redis) = config.store else { panic!("{url} is no Redis") };
-    streamgauge::app::redis_options(&redis)
+    streamgauge::app::redis_options(&redis).unwrap()
 }

@@ -4,20 +4,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
+    collections::BTreeSet,
     net::TcpListener,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use streamgauge::{
-    model::Outcome,
+    model::{Outcome, RedisServers},
     store::{
         Store, StoreError,
         redis::{Password, RedisOptions, RedisStore},
     },
 };
 
-use crate::support::store_contract::{checkpoint, count, partition, section};
+use crate::{
+    redis_servers::{cli, wait},
+    support::store_contract::{checkpoint, count, partition, section},
+};
 
 /// A redis-server that ends with the test.
 pub struct Server(Child);
@@ -45,7 +49,8 @@ pub fn free_port() -> u16 {
 
 fn store(port: u16, password: Option<&str>) -> RedisStore {
     let password = password.map(Password::new);
-    RedisStore::connect(&RedisOptions { port, password, ..RedisOptions::default() })
+    let servers = RedisServers::one("127.0.0.1", port);
+    RedisStore::connect(&RedisOptions { servers, password, ..RedisOptions::default() })
 }
 
 /// Calls until the answer is no longer "unavailable", as every caller of a store does.
@@ -105,6 +110,41 @@ async fn passwords_and_eviction_are_told() {
     let error = settled(&store(port, Some("right"))).await.unwrap_err();
     assert_eq!(error, StoreError::MayEvict { policy: "allkeys-lru".into() });
     let password = Some(Password::new("right"));
-    let options = RedisOptions { port, password, allow_eviction: true, ..RedisOptions::default() };
+    let servers = RedisServers::one("127.0.0.1", port);
+    let options = RedisOptions { servers, password, allow_eviction: true, ..RedisOptions::default() };
     settled(&RedisStore::connect(&options)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_made_a_replica_is_looked_for_anew_by_every_connection() {
+    let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = Server::start(port, folder.path(), &[]);
+    let store = store(port, None);
+    settled(&store).await.unwrap();
+    let one = [section(0, -1, 1, vec![count("c", 1)])];
+    // Each purpose has two connections, which take turns.
+    let use_all = async || {
+        for _ in 0..4 {
+            eventually(async || store.apply(0, &one).await).await.unwrap();
+        }
+        for _ in 0..4 {
+            eventually(async || store.positions(&[partition(0)]).await).await.unwrap();
+        }
+    };
+    let connected = || -> BTreeSet<String> {
+        let list = cli(port, "", &["client", "list"]);
+        list.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    };
+    use_all().await;
+    let before = connected();
+    assert!(before.len() > 4, "{before:?}");
+    // The sentinels and the cluster end the connections of a server that they demote; an operator does not.
+    cli(port, "", &["replicaof", "127.0.0.1", "1"]);
+    let error = store.apply(0, &[section(1, -1, 1, vec![])]).await.unwrap_err();
+    assert!(error.is_retriable() && error.to_string().contains("replica"), "{error}");
+    cli(port, "", &["replicaof", "no", "one"]);
+    use_all().await;
+    wait("no connection of before is left", || connected().is_disjoint(&before));
+    let positions = store.positions(&[partition(0), partition(1)]).await.unwrap();
+    assert_eq!((positions[0][0].checkpoint, positions[1][0].checkpoint), (Some(checkpoint(1)), None));
 }

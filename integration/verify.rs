@@ -24,16 +24,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(3);
 
 /// A command on the place's log and store, not yet run.
-fn command(place: &Place, args: &[&str]) -> Command {
+pub fn command(place: &Place, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_streamgauge"));
     command.env_clear().args(args).stdin(Stdio::null());
     command.envs([("KAFKA_BROKERS", &place.brokers), ("REDIS_URL", &place.redis_url)]);
+    command.env("STORE_SHARDS", place.store_shards.to_string());
     command.env("REDIS_KEY_PREFIX", &place.key_prefix).env("CATALOG_PATH", place.catalog_path.as_ref().unwrap());
     command
 }
 
 /// Verifies, and lets the test go on meanwhile.
-async fn verify(place: &Place) -> (i32, Value, String) {
+pub async fn verify(place: &Place) -> (i32, Value, String) {
     let mut child =
         command(place, &["counters", "verify"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let began = Instant::now();

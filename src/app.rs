@@ -1,43 +1,47 @@
 //! The only place that chooses implementations and wires them.
-//!
-//! Longer than most files, since the wiring is read from the parts to the end of the process in one go.
 
+mod catalog;
+mod courier;
+mod dead_letters;
+mod delivery;
 mod engine;
+mod groups;
 pub mod kafka;
+mod listening;
 mod mirror;
+mod parts;
+mod process;
+mod publishing;
+mod registry;
 mod shadow;
+mod topics;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio::{net::TcpListener, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinSet;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     catalog::plan::Catalog,
-    config::{Config, LogChoice, RedisConfig, StoreChoice},
+    config::Config,
     http::{self, AppState},
-    log::{
-        Log,
-        broker::{Broker, BrokerConfig, BrokerError, DataDirLock, SEGMENT_BYTES},
-        kafka::{Admin, KafkaLog},
-    },
-    runtime::{counting::CountingError, publish::Publisher, reads::Reads, recount::Side, sender::LogSender},
-    store::{
-        Inventory, Store, StoreError,
-        embedded::EmbeddedStore,
-        redis::{Password, RedisOptions, RedisStore},
-    },
-    telemetry::metrics::{Exporter, UPKEEP_INTERVAL_MS},
+    log::broker::BrokerError,
+    registry::RegistryError,
+    runtime::{changes::Changes, counting::CountingError, delivery::DeliveryError, publish::Publisher, reads::Reads},
+    store::StoreError,
+    telemetry::metrics::Exporter,
     tls::TlsError,
 };
 
-pub use engine::{Engine, producer_options};
-pub use shadow::{Shadow, ShadowError};
+use listening::{listen, local, upkeep};
 
-/// Name of the embedded log's folder in `DATA_DIR`.
-const LOG_FOLDER: &str = "log";
-/// Name of the embedded store's file in `DATA_DIR`.
-const STORE_FILE: &str = "store.redb";
+pub use catalog::{ChosenError, catalog, choice};
+pub use delivery::{Handlers, delivery, topics_of};
+pub use engine::{Engine, producer_options};
+pub use parts::{Parts, redis_options};
+pub use process::{begin_logging, stop_signal};
+pub use shadow::{Shadow, ShadowError, broken_off};
+pub use topics::{BrokerTopics, LogAlone};
 
 /// Why the process cannot run, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +52,24 @@ pub enum AppError {
     /// The certificates for Kafka.
     #[error("TLS to Kafka (KAFKA_TLS_*): {0}")]
     Tls(#[from] TlsError),
+    /// The certificates for Redis.
+    #[error("TLS to Redis (REDIS_TLS_*): {0}")]
+    RedisTls(TlsError),
+    /// The schema registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Counting.
     #[error(transparent)]
     Counting(#[from] CountingError),
+    /// Deliveries.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+    /// Subscriptions that cannot run, each with what would be right.
+    #[error("{}", .0.join("; "))]
+    Subscriptions(Vec<String>),
     /// An address that is taken, or not ours.
     #[error("cannot listen on {addr} ({setting}): {source}; choose another")]
     Listen {
@@ -67,51 +83,6 @@ pub enum AppError {
     /// A task has failed: a defect of ours.
     #[error("{0}")]
     Task(String),
-}
-
-/// The implementations that the configuration chooses.
-pub struct Parts {
-    /// The log.
-    pub log: Arc<dyn Log>,
-    /// The store.
-    pub store: Arc<dyn Store>,
-    /// What lies in the store besides counters, by name.
-    pub keys: Arc<dyn Inventory>,
-    /// What is asked of the log's cluster beside records.
-    pub admin: Admin,
-    broker: Option<Broker>,
-    _lock: Option<DataDirLock>,
-}
-
-impl Parts {
-    /// Opens the embedded parts, and clients for the others. Neither Kafka nor Redis need be up.
-    ///
-    /// # Errors
-    /// The data folder is in use, or embedded data cannot be opened.
-    pub async fn open(config: &Config, catalog: &Catalog) -> Result<Self, AppError> {
-        let is_embedded = matches!(config.log, LogChoice::Embedded { .. }) || config.store == StoreChoice::Embedded;
-        let lock = if is_embedded { Some(DataDirLock::acquire(&config.data_dir)?) } else { None };
-        let (log, broker) = open_log(config, catalog).await?;
-        let admin = log.admin();
-        let Side { store, keys } = open_store(config)?;
-        Ok(Self { log: Arc::new(log), store, keys, admin, broker, _lock: lock })
-    }
-
-    /// Where the embedded broker listens, if there is one.
-    pub fn broker_addr(&self) -> Option<SocketAddr> {
-        self.broker.as_ref().map(Broker::local_addr)
-    }
-
-    /// Closes the embedded log: what it holds is synced.
-    ///
-    /// # Errors
-    /// The sync failed.
-    pub async fn close(self) -> Result<(), AppError> {
-        match self.broker {
-            Some(broker) => Ok(broker.shutdown().await?),
-            None => Ok(()),
-        }
-    }
 }
 
 /// A running streamgauge.
@@ -130,16 +101,25 @@ pub struct App {
     abandon: CancellationToken,
     servers: JoinSet<std::io::Result<()>>,
     counter: JoinSet<Result<(), CountingError>>,
+    deliverer: JoinSet<Result<(), DeliveryError>>,
     mirror: Option<mirror::Mirroring>,
+    /// What is published under ids and outlives its request.
+    publishing: Option<TaskTracker>,
     shutdown_timeout: std::time::Duration,
 }
 
 impl App {
-    /// Starts everything that the configuration says. Neither Kafka nor Redis need be up.
+    /// Starts everything that the configuration says, with the handlers of the subscriptions that are not posted. Neither Kafka
+    /// nor Redis need be up.
     ///
     /// # Errors
     /// The data folder is in use, an address is taken, or embedded data cannot be opened.
-    pub async fn start(config: &Config, catalog: Arc<Catalog>, exporter: Exporter) -> Result<Self, AppError> {
+    pub async fn start(
+        config: &Config,
+        catalog: Arc<Catalog>,
+        exporter: Exporter,
+        handlers: Handlers,
+    ) -> Result<Self, AppError> {
         let http = listen(config.http.listen, "HTTP_ADDR, PORT").await?;
         let http_addr = local(&http, config.http.listen)?;
         let probes = match config.http.metrics_listen {
@@ -148,27 +128,39 @@ impl App {
         };
         let parts = Parts::open(config, &catalog).await?;
         let engine = Engine::new(config, &parts);
+        engine.look_outside(config, &catalog, &parts);
         let pending = Arc::clone(&engine.counting.generations);
         let reads = Arc::new(Reads::new(Arc::clone(&catalog), Arc::clone(&parts.store), pending));
-        let sender = LogSender { producer: Arc::clone(&engine.producer), routing: Arc::clone(&engine.routing) };
+        let delivery = delivery(config, &catalog, &parts, &engine, handlers)?;
+        let dead_letters = dead_letters::of(config, &catalog, &parts);
         let rendering = exporter.clone();
+        let publisher = publishing::publisher(config, &catalog, &engine, &parts);
+        let publishing = publisher.as_ref().map(Publisher::under_way);
+        let (serving, counted, abandon) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let state = AppState::new(http::Parts {
-            publisher: config.roles.publish.then(|| Publisher::new(Arc::clone(&catalog), Arc::new(sender))),
+            publisher,
             reads: Arc::clone(&reads),
+            counted: engine.counted(&parts),
+            changes: Changes::new(Arc::clone(&reads), Arc::clone(&engine.counting.generations)),
+            ending: serving.clone(),
+            tracking: publishing::tracking(config, &catalog, &parts),
+            dead_letters: Arc::clone(&dead_letters),
             catalog: Arc::clone(&catalog),
             health: Arc::clone(&engine.health),
             membership: Arc::clone(&engine.counting.membership),
+            groups: groups::groups(config, &catalog, &parts),
+            delivery: delivery.clone(),
             render_metrics: Arc::new(move || rendering.render()),
             cors_origin: Some(config.http.cors_origins.join(",")).filter(|origins| !origins.is_empty()),
         });
 
-        let (serving, counted, abandon) =
-            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let mut servers = JoinSet::new();
         if let Some(probes) = probes {
             servers.spawn(http::serve_probes(probes, state.clone(), serving.clone()));
         }
         servers.spawn(http::serve(http, state, serving.clone()));
+        servers.spawn(dead_letters.watch(serving.clone()));
         servers.spawn(upkeep(exporter, serving.clone()));
         let mut counter = JoinSet::new();
         let counting = Arc::clone(&engine.counting);
@@ -176,6 +168,10 @@ impl App {
             counter.spawn(counting.run(catalog, counted.clone(), abandon.clone()));
         } else {
             counter.spawn(counting.stand_aside(catalog, counted.clone()));
+        }
+        let mut deliverer = JoinSet::new();
+        if let Some(delivery) = delivery {
+            deliverer.spawn(delivery.run(counted.clone()));
         }
         let mirror = (config.roles.count && config.kafka.mirror_offsets)
             .then(|| mirror::Mirroring::start(&engine, parts.admin.clone()));
@@ -190,7 +186,9 @@ impl App {
             abandon,
             servers,
             counter,
+            deliverer,
             mirror,
+            publishing,
             shutdown_timeout: config.running.shutdown_timeout,
         })
     }
@@ -202,6 +200,11 @@ impl App {
                 Ok(Err(error)) => error.into(),
                 Ok(Ok(())) => AppError::Task("counting has ended by itself".to_owned()),
                 Err(error) => AppError::Task(format!("counting has failed: {error}")),
+            },
+            Some(ended) = self.deliverer.join_next() => match ended {
+                Ok(Err(error)) => error.into(),
+                Ok(Ok(())) => AppError::Task("delivery has ended by itself".to_owned()),
+                Err(error) => AppError::Task(format!("delivery has failed: {error}")),
             },
             Some(ended) = self.servers.join_next() => AppError::Task(format!("HTTP has ended: {ended:?}")),
             else => AppError::Task("nothing runs any more".to_owned()),
@@ -219,6 +222,10 @@ impl App {
             self.engine.health.drain();
             self.serving.cancel();
             while self.servers.join_next().await.is_some() {}
+            if let Some(publishing) = self.publishing.take() {
+                publishing.close();
+                publishing.wait().await;
+            }
             self.counted.cancel();
             let mut counted = Ok(());
             while let Some(ended) = self.counter.join_next().await {
@@ -226,6 +233,10 @@ impl App {
                     Ok(result) => result.map_err(AppError::from),
                     Err(error) => Err(AppError::Task(error.to_string())),
                 };
+            }
+            while let Some(ended) = self.deliverer.join_next().await {
+                let ended = ended.map_err(|error| AppError::Task(error.to_string()));
+                counted = counted.and(ended.and_then(|result| result.map_err(AppError::from)));
             }
             if let Some(mirror) = self.mirror.take() {
                 mirror.finish().await;
@@ -251,9 +262,9 @@ impl App {
     fn last_words(&self) {
         let tally = self.engine.counting.tally.total();
         for tenure in self.engine.counting.tenures.alive() {
-            if let (first, Some(last)) = (tenure.begin, tenure.stored()) {
-                tracing::info!(topic = %tenure.partition.topic, partition = tenure.partition.partition, offset = last.offset,
-                    "counted from offset {first} to {}", last.offset);
+            if let (first, Some(last)) = (tenure.begin, tenure.counted_to()) {
+                tracing::info!(topic = %tenure.partition.topic, partition = tenure.partition.partition, offset = last,
+                    "counted from offset {first} to {last}");
             }
         }
         tracing::info!(
@@ -263,60 +274,5 @@ impl App {
             dead_letters = tally.dead_letters,
             "stopped"
         );
-    }
-}
-
-/// Folds samples into their buckets also where nobody scrapes.
-async fn upkeep(exporter: Exporter, stop: CancellationToken) -> std::io::Result<()> {
-    let interval = std::time::Duration::from_millis(UPKEEP_INTERVAL_MS);
-    while tokio::time::timeout(interval, stop.cancelled()).await.is_err() {
-        exporter.upkeep();
-    }
-    Ok(())
-}
-
-async fn listen(addr: SocketAddr, setting: &'static str) -> Result<TcpListener, AppError> {
-    TcpListener::bind(addr).await.map_err(|source| AppError::Listen { addr, setting, source })
-}
-
-fn local(listener: &TcpListener, addr: SocketAddr) -> Result<SocketAddr, AppError> {
-    listener.local_addr().map_err(|source| AppError::Listen { addr, setting: "HTTP_ADDR, PORT", source })
-}
-
-async fn open_log(config: &Config, catalog: &Catalog) -> Result<(KafkaLog, Option<Broker>), AppError> {
-    let (brokers, broker) = match &config.log {
-        LogChoice::Kafka { brokers } => (brokers.clone(), None),
-        LogChoice::Embedded { listen } => {
-            let broker = Broker::start(BrokerConfig {
-                data_dir: config.data_dir.join(LOG_FOLDER),
-                listen: *listen,
-                fall_back_to_free_port: true,
-                segment_bytes: SEGMENT_BYTES,
-            })
-            .await?;
-            (vec![broker.local_addr().to_string()], Some(broker))
-        }
-    };
-    let log = KafkaLog::connect(kafka::kafka_options(config, catalog, brokers)?);
-    Ok((log, broker))
-}
-
-fn open_store(config: &Config) -> Result<Side, AppError> {
-    Ok(match &config.store {
-        StoreChoice::Embedded => Side::new(Arc::new(EmbeddedStore::open(config.data_dir.join(STORE_FILE))?)),
-        StoreChoice::Redis(redis) => Side::new(Arc::new(RedisStore::connect(&redis_options(redis)))),
-    })
-}
-
-/// How the store reaches the Redis that the configuration names.
-pub fn redis_options(redis: &RedisConfig) -> RedisOptions {
-    RedisOptions {
-        host: redis.host.clone(),
-        port: redis.port,
-        username: redis.username.clone(),
-        password: redis.password.as_ref().map(|password| Password::new(password.reveal())),
-        db: redis.database,
-        key_prefix: redis.key_prefix.clone(),
-        allow_eviction: redis.allow_eviction,
     }
 }

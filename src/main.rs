@@ -1,5 +1,8 @@
 //! The binary: arguments, then one command, then its exit code.
 
+// The futures of the commands lie deep in each other.
+#![recursion_limit = "256"]
+
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -5,9 +5,19 @@
 // What is wrong in a helper of a test fails the test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "catalog/builtin.rs"]
+mod builtin;
+#[path = "catalog/editors.rs"]
+mod editors;
+#[path = "catalog/schemas.rs"]
+mod schemas;
+#[path = "catalog/shared.rs"]
+mod shared;
+
 use streamgauge::catalog::{
     self, CatalogChoice, CatalogError, Source,
     plan::{Action, Amount, Catalog, IdentityPart, Priority, Shape, Template},
+    retry::TopicRetry,
 };
 
 fn source(file: &str, text: &str) -> Source {
@@ -50,9 +60,8 @@ fn a_line_of_a_topic_that_is_wrong_is_told_with_its_place() {
         ("compression = \"gizp\"", 15, "no value `gizp`", "did you mean `gzip`?"),
         ("cleanup = \"compact\"", 11, "known but not in this version yet", "\"delete\""),
         ("cleanup = \"delet\"", 11, "no value `delet`", "did you mean `delete`?"),
-        ("track = true", 9, "track = true is known but not in this version yet", "leave"),
-        ("shape = [\"wide\"]", 10, "shape `wide` is known but not in this version yet", "nested, flat or bare"),
-        ("shape = [\"cloudevents\"]", 10, "shape `cloudevents` is known but not", "nested, flat or bare"),
+        ("track = 1", 9, "`track` is", "true or false"),
+        ("shape = [\"cloudevent\"]", 10, "no value `cloudevent`", "did you mean `cloudevents`?"),
         ("shape = [\"flat\", \"nestd\"]", 18, "no value `nestd`", "did you mean `nested`?"),
         ("shape = \"flat\"", 9, "`shape` is a string", "a list of texts"),
         ("identity = [\"id\", \"\"]", 19, "name of the field is empty", "videoId"),
@@ -60,6 +69,13 @@ fn a_line_of_a_topic_that_is_wrong_is_told_with_its_place() {
         ("dedupe = { window = \"1h\", offset = 5 }", 27, "no field `offset`", "did you mean `offsets`?"),
         ("dedupe = { offsets = 16777217 }", 22, "`offsets` is 16777217", "between 0 and 16777216"),
         ("max_retries = -1", 15, "`max_retries` is -1", "between 0"),
+        ("retry = 5", 9, "`retry` is an integer", "initial_ms = 5000"),
+        ("retry = { inital_ms = 5 }", 11, "`retry` has no field `inital_ms`", "did you mean `initial_ms`?"),
+        ("retry = { initial_ms = 0 }", 24, "`initial_ms` is 0", "between 1 and 86400000"),
+        ("retry = { max_delay_ms = \"5m\" }", 26, "`max_delay_ms` is a string", "a whole number"),
+        ("retry = { factor = 0.5 }", 20, "`factor` is 0.5", "between 1 and 100"),
+        ("retry = { factor = nan }", 20, "`factor` is nan", "between 1 and 100"),
+        ("retry = { factor = \"2\" }", 20, "`factor` is a string", "a number"),
         ("priority = \"hihg\"", 12, "no value `hihg`", "did you mean `high`?"),
         ("sensitive = [\"e mail\"]", 14, "' ' may not stand in the name of a field", "videoId"),
     ] {
@@ -80,7 +96,14 @@ fn a_rule_that_is_wrong_is_told_with_its_place() {
         ("{ count = 5 }", 11, "`count` is an integer", "text in quotes"),
         ("{ count = \"k\", by = 0 }", 21, "`by` is 0", "1, -1"),
         ("{ count = \"k\", by = { field = \"x\", scal = 2 } }", 36, "no field `scal`", "did you mean `scale`?"),
-        ("{ count = \"k\", retention = \"1d\" }", 28, "known but not in this version yet", "leave it out"),
+        ("{ count = \"k:{hour}\", retention = \"1d\" }", 35, "`retention` needs {day} in the key", "orders:{day}"),
+        ("{ count = \"k:{day}\", retention = \"0d\" }", 34, "no duration", "above 0"),
+        (
+            "{ count = \"k:{day}\", retention = \"1d\" }, { count = \"k:{a}\" }",
+            52,
+            "has retention without end",
+            "same retention",
+        ),
         ("{ count = \"sg:{a}\" }", 11, "reserved", "word of your own"),
         ("{ count = \"{a}:x\" }", 11, "reserved", "word of your own"),
         ("{ count = \"counters:metadata\" }", 11, "begin with `counters:meta`", "word of your own"),
@@ -92,14 +115,21 @@ fn a_rule_that_is_wrong_is_told_with_its_place() {
         ("{ top = \"t\", of = \"{a}\", windows = [\"1d\", \"24h\"] }", 43, "are the same", "leave one"),
         ("{ top = \"t\", of = \"{a}\", windows = [] }", 1, "names 0 windows", "1 to 16"),
         ("{ max = \"m\" }", 1, "max needs `of`", "field = "),
+        ("{ max = \"m\", of = { field = \"x\", negate = true } }", 34, "no field `negate`", "field"),
         ("{ last = \"m\", of = \"{x}\" }", 20, "`of` is a string", "field = "),
         ("{ member = \"s:{a}\", of = \"{b}\", op = \"ad\" }", 38, "no value `ad`", "did you mean `add`?"),
         ("{ member = \"s:{a}\", of = \"{b}\" }", 1, "a rule needs `op`", "add"),
         (
-            "{ member = \"s:{a}\", of = \"{b}\", op = \"add\", order = \"time\" }",
-            53,
-            "known but not",
-            "order = \"log\"",
+            "{ member = \"s:{a}\", of = \"{b}\", op = \"add\", tombstones = \"7d\" }",
+            58,
+            "no effect with order = \"log\"",
+            "order = \"time\"",
+        ),
+        (
+            "{ member = \"s:{c}\", of = \"{b}\", op = \"add\", order = \"time\", tombstones = \"0d\" }",
+            74,
+            "no duration",
+            "above 0",
         ),
         ("{ member = \"s:{c}\", of = \"{b}\", op = \"add\" }", 12, "key has a, which is neither", "race"),
         ("{ forward = \"t\" }", 13, "forwards go round: t -> t", "does not lead back"),
@@ -130,7 +160,6 @@ fn whole_files_that_are_wrong() {
         (format!("name = \"c\"\n[[topic]]\nname = \"t.dlq\"\n{event}"), 3, 8, "dead letter topic", "another"),
         ("name = \"c\"\n[[topic]]\nname = \"t\"\n".to_owned(), 2, 1, "has no event type", "[[topic.event]]"),
         (format!("name = \"c\"\n{topic}version = \"v1\"\n"), 6, 11, "\"v1\" is no version", "\"1.0\""),
-        (format!("name = \"c\"\n{topic}schema = \"x.json\"\n"), 6, 10, "known but not in this version", "required"),
         (
             format!("name = \"c\"\n{topic}[[topic.event]]\ntype = \"e\"\nversion = \"1.0.0\"\n"),
             7,
@@ -176,51 +205,16 @@ fn forwards_that_go_round_over_two_catalogues_are_refused() {
 }
 
 #[test]
-fn rules_of_two_topics_meet_in_one_key_only_where_both_say_so() {
-    let topic = |name: &str, rule: &str| {
-        format!(
-            "name = \"{name}\"\n[[topic]]\nname = \"{name}\"\nkey = [\"x\"]\n[[topic.event]]\ntype = \"e\"\nrules = [{{ {rule} }}]\n"
-        )
-    };
-    for (first, second, fault) in [
-        ("count = \"k:{x}\"", "count = \"k:{y}\"", Some("not both say that they share it")),
-        ("count = \"k:{x}\", shared = true", "count = \"k:{y}\"", Some("not both say")),
-        ("count = \"k:{x}\", shared = true", "count = \"k:{y}\", shared = true", None),
-        ("count = \"k:{x}\"", "count = \"k:{x}:{y}\"", None),
-        ("count = \"k:{x}\", shared = true", "max = \"k:total\", of = { field = \"n\" }, shared = true", Some("a max")),
-        ("unique = \"k\", of = \"{x}\"", "recent = \"k:2026-01-01\", of = \"{x}\"", Some("a recent")),
-        (
-            "member = \"s:{x}\", of = \"{y}\", op = \"add\", shared = true",
-            "member = \"s:{x}\", of = \"{y}\", op = \"add\", shared = true",
-            Some("race"),
-        ),
-        (
-            "top = \"s\", of = \"{y}\", shared = true",
-            "top = \"s\", of = \"{y}\", shared = true, retention = \"1d\"",
-            Some("has retention 1d"),
-        ),
-    ] {
-        let findings = catalog::lint(&[source("1", &topic("a", first)), source("2", &topic("b", second))]);
-        match fault {
-            None => assert!(findings.is_empty(), "{first} | {second}: {findings:#?}"),
-            Some(words) => {
-                assert!(findings.iter().any(|f| f.message.contains(words)), "{first} | {second}: {findings:#?}")
-            }
-        }
-    }
-}
-
-#[test]
 fn what_is_not_said_has_its_default() {
     let catalog = compile(
         "name = \"c\"\n[[topic]]\nname = \"t\"\n[[topic.event]]\ntype = \"e\"\nrules = [\n{ unique = \"u\", of = \"{a}\" }, { recent = \"r\", of = \"{a}\" }, { top = \"p\", of = \"{a}\" }, { count = \"n\", by = { field = \"m\" } }, { max = \"x\", of = { field = \"m\" } } ]\n",
     );
     let topic = catalog.topic("t").unwrap();
     assert_eq!((topic.partitions, topic.replication, topic.retention_ms), (6, None, 604_800_000));
-    assert_eq!((topic.compression, topic.max_retries, topic.priority), (None, 3, Priority::Normal));
+    assert_eq!((topic.compression, topic.retry, topic.priority), (None, TopicRetry::default(), Priority::Normal));
     assert_eq!((&topic.identity[..], topic.dedupe.window_ms), (&[IdentityPart::Id][..], 3_600_000));
     assert_eq!((topic.dedupe.offsets, topic.publish_shape), (262_144, Shape::Nested));
-    assert_eq!(topic.shapes, [Shape::Nested, Shape::Flat, Shape::Bare]);
+    assert_eq!(topic.shapes, Shape::ALL);
     assert_eq!(&*topic.events[0].version, "1");
     assert_eq!(topic.fields.iter().map(|f| &**f).collect::<Vec<_>>(), ["a", "m"]);
     let actions: Vec<&Action> = topic.events[0].rules.iter().map(|rule| &rule.action).collect();
@@ -247,11 +241,13 @@ fn of_several_versions_the_newest_is_meant() {
 fn shown(action: &Action) -> String {
     let key = |key: &Option<Template>| key.as_ref().map_or_else(String::new, |key| format!(" {key}"));
     match action {
-        Action::Count { key, by: Amount::Constant(by) } => format!("count {key} {by:+}"),
+        Action::Count { key, by: Amount::Constant(by), retention_ms: None } => format!("count {key} {by:+}"),
         Action::Unique { key, of, per_day, .. } => format!("unique {key} {of} {per_day}"),
         Action::Recent { key, of, cap } => format!("recent {key} {of} {cap}"),
         Action::Top { key, of, windows, .. } => format!("top {key} {of} {}", windows.len()),
-        Action::Member { key, of, is_add, moves } => format!("member {key} {of} {is_add}{}", key_of(moves)),
+        Action::Member { key, of, is_add, moves, tombstones_ms: None } => {
+            format!("member {key} {of} {is_add}{}", key_of(moves))
+        }
         Action::Forward { topic, key: to } => format!("forward {topic}{}", key(to)),
         other => format!("{other:?}"),
     }
@@ -267,7 +263,10 @@ fn the_built_in_video_catalogue_does_what_it_is_said_to() {
     assert_eq!(catalog.names, ["video"]);
     let mut lines = Vec::new();
     for topic in &catalog.topics {
-        assert_eq!((&topic.shapes[..], topic.publish_shape, topic.max_retries), (&[Shape::Flat][..], Shape::Flat, 10));
+        assert_eq!(
+            (&topic.shapes[..], topic.publish_shape, topic.retry.max),
+            (&[Shape::Flat][..], Shape::Flat, Some(10))
+        );
         let field = |slot: &u16| &*topic.fields[usize::from(*slot)];
         let identity = topic.identity.iter().map(|part| match part {
             IdentityPart::Field(slot) => field(slot),
@@ -313,7 +312,7 @@ fn the_fingerprint_is_of_what_is_counted_and_of_nothing_else() {
     let base = of(&with("", rules));
     for same in [
         with(
-            "# a comment\npartitions = 12\nretention = \"1d\"\ncompression = \"lz4\"\nmax_retries = 9\nsensitive = [\"z\"]",
+            "# a comment\npartitions = 12\nretention = \"1d\"\ncompression = \"lz4\"\nmax_retries = 9\nretry = { factor = 3 }\nsensitive = [\"z\"]",
             rules,
         ),
         with("identity = [\"id\"]\ndedupe = { offsets = 262144, window = \"60m\" }", rules),
@@ -338,6 +337,8 @@ fn the_fingerprint_is_of_what_is_counted_and_of_nothing_else() {
         with("", &rules.replace("\"k:{a}\"", "\"k:{a}\", by = -1")),
         with("", &rules.replace("\"k:{a}\"", "\"k:{a}\", by = { field = \"c\" }")),
         with("", &rules.replace("\"k:{a}\"", "\"k:{a}\", by = { field = \"c\", scale = 3 }")),
+        with("", &rules.replace("\"k:{a}\"", "\"k:{a}\", by = { field = \"c?\" }")),
+        with("", &rules.replace("\"k:{a}\"", "\"k:{a}\", by = { field = \"c\", negate = true }")),
         with("", &rules.replace("\"u\"", "\"u\", per = \"ever\"")),
         with("", &rules.replace("\"u\"", "\"u\", retention = \"1d\"")),
         with("", &rules.replace("\"p\"", "\"p\", windows = [\"1h\"]")),
@@ -357,7 +358,7 @@ fn catalogues_are_found_by_name_file_and_folder() {
     };
     let error = |names: &[&str]| Catalog::load(&choice(names, None)).unwrap_err().to_string();
     assert!(error(&["vidoe"]).contains("did you mean `video`?"));
-    assert!(error(&["commerce"]).contains("known but not in this version yet"));
+    assert!(error(&["sales"]).contains("there are: video, commerce, social, creator, live"));
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(Catalog::load(&choice(&[], Some(folder.path()))), Err(CatalogError::FileCount { count: 0, .. })));
     assert!(matches!(Catalog::load(&choice(&[], Some(&folder.path().join("no")))), Err(CatalogError::Io { .. })));

@@ -13,10 +13,20 @@ mod any_bytes;
 mod assignment;
 #[path = "core/custom.rs"]
 mod custom;
+#[path = "core/hostile.rs"]
+mod hostile;
 #[path = "core/member.rs"]
 mod member;
+#[path = "core/replays.rs"]
+mod replays;
 #[path = "core/roster.rs"]
 mod roster;
+#[path = "core/schemas.rs"]
+mod schemas;
+#[path = "core/switches.rs"]
+mod switches;
+#[path = "core/trace.rs"]
+mod trace;
 
 use std::collections::BTreeMap;
 
@@ -27,7 +37,7 @@ use streamgauge::{
 };
 use support::{
     events::{Random, events},
-    oracle::Record,
+    oracle::{GROUP, Record},
 };
 
 /// Records by topic and partition, as the oracle takes them.
@@ -51,11 +61,34 @@ fn append(log: &mut Log, topic: &str, key: Option<&[u8]>, value: Option<Vec<u8>>
     let hole = if random.below(12) == 0 { random.below(5) as i64 } else { 0 };
     let offset = records.last().map_or(random.below(3) as i64, |last| last.offset + 1) + hole;
     let timestamp_ms = 1_700_000_000_000 + random.below(1_000_000) as i64;
-    let headers = match random.below(9) {
+    let mut headers = match random.below(12) {
         0 => vec![("event-id".to_owned(), format!("h{}", random.below(50)).into_bytes())],
         _ => Vec::new(),
     };
+    let value = match random.below(12) {
+        0 => replayed(records, value, &mut headers, random),
+        _ => value,
+    };
     records.push(Record { offset, timestamp_ms, key: key.map(<[u8]>::to_vec), value, headers });
+}
+
+/// What lies there already, sent again as a dead letter's record is: for this group or another one, once or twice, at times with
+/// headers that make no replay.
+fn replayed(
+    records: &[Record],
+    value: Option<Vec<u8>>,
+    headers: &mut Vec<(String, Vec<u8>)>,
+    random: &mut Random,
+) -> Option<Vec<u8>> {
+    let back = random.below(20) + 1;
+    let value = records.iter().rev().nth(back).map_or(value, |earlier| earlier.value.clone());
+    let number = ["1", "1", "1", "2", "0", "many"][random.below(6)];
+    let group = [GROUP, GROUP, GROUP, "another"][random.below(4)];
+    let origin = format!("t.dlq:0:{}", random.below(9));
+    for (name, value) in [("replay-group", group), ("replay-number", number), ("replay-origin", &origin)] {
+        headers.push((name.to_owned(), value.as_bytes().to_vec()));
+    }
+    value
 }
 
 #[test]

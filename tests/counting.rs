@@ -7,6 +7,8 @@
 
 mod support;
 
+#[path = "counting/emptied.rs"]
+mod emptied;
 #[path = "counting/faults.rs"]
 mod faults;
 #[allow(dead_code, reason = "the target `members` uses the rest of it")]
@@ -16,12 +18,27 @@ mod fixture;
 mod identity;
 #[path = "counting/limits.rs"]
 mod limits;
+#[path = "counting/outside.rs"]
+mod outside;
+#[path = "counting/schemas.rs"]
+mod schemas;
+#[path = "counting/shards.rs"]
+mod shards;
+#[path = "counting/switch.rs"]
+mod switch;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
 use fixture::{World, until};
-use streamgauge::{core::partitioner::partition_for_key, log::OutRecord, model::TopicPartition};
-use support::events::{Random, events};
+use streamgauge::{
+    core::partitioner::partition_for_key,
+    log::OutRecord,
+    model::{ShardId, TopicPartition},
+};
+use support::{
+    events::{Random, events},
+    memory_store::Held,
+};
 
 const SEEDS: u64 = 6;
 
@@ -29,55 +46,84 @@ const SEEDS: u64 = 6;
 /// calls fail; the store falls back to older copies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_every_event_changes_every_key_once() {
-    let seeds = match std::env::var("COUNTING_SEED") {
-        Ok(seed) => vec![seed.parse().expect("COUNTING_SEED is a number")],
-        Err(_) => (0..SEEDS).collect::<Vec<u64>>(),
-    };
-    for seed in seeds {
-        let mut random = Random::new(seed ^ 0xfa17);
-        let world = World::video(2);
-        let mut members = vec![world.loner(), world.loner()];
-        let mut older = world.held();
-        for (number, event) in events(seed, 800, 12).into_iter().enumerate() {
-            let partition = event.key.as_deref().map_or(0, |key| partition_for_key(key, 2));
-            let record =
-                OutRecord { key: event.key, value: Some(event.value), timestamp_ms: Some(7), ..OutRecord::default() };
-            world.log.append(&TopicPartition::new(event.topic, partition), record);
-            if number % 10 > 0 {
-                continue;
-            }
-            tokio::time::sleep(Duration::from_millis(random.below(15) as u64)).await;
-            match random.below(16) {
-                0 | 1 => world.store.lost_replies.store(1, Ordering::SeqCst),
-                2 | 3 => world.store.failures.store(1, Ordering::SeqCst),
-                4 | 5 => older = world.held(),
-                6 => world.store.inner.put_back(older.clone()),
-                7 => {
-                    let killed = members.remove(random.below(2));
-                    killed.kill().await;
-                    members.push(world.loner());
-                }
-                _ => {}
-            }
-        }
-        world.until_counted().await;
-        let survivor = members.remove(0);
-        survivor.stop().await;
-        let context = format!("COUNTING_SEED={seed}");
-        let expected = world.expected();
-        world.held().assert_equals(&expected, &context);
-        // Dead letters are there at least once each.
-        let letters = world.log.records_of(["video.views.dlq"].into_iter());
-        let mut offsets: Vec<(Vec<u8>, Vec<u8>)> = letters
-            .values()
-            .flatten()
-            .map(|letter| (header(letter, "dlq-partition"), header(letter, "dlq-offset")))
-            .collect();
-        offsets.sort_unstable();
-        offsets.dedup();
-        assert_eq!(offsets.len(), expected.dead.len(), "dead letters, {context}");
-        members.remove(0).stop().await;
+    for seed in seeds() {
+        any_faults(seed, World::video(2)).await;
     }
+}
+
+/// The same, where single shards of the store fall back or are emptied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_happens_to_a_shard_every_event_changes_every_key_once() {
+    for seed in seeds() {
+        any_faults(seed, World::video(2).in_shards(4)).await;
+    }
+}
+
+fn seeds() -> Vec<u64> {
+    match std::env::var("COUNTING_SEED") {
+        Ok(seed) => vec![seed.parse().expect("COUNTING_SEED is a number")],
+        Err(_) => (0..SEEDS).collect(),
+    }
+}
+
+/// Counts events amid faults; of a store in several shards one at a time falls back to an older copy, or is emptied.
+async fn any_faults(seed: u64, world: World) {
+    let mut random = Random::new(seed ^ 0xfa17);
+    let shards = world.store.inner.shards();
+    let mut members = vec![world.loner(), world.loner()];
+    let mut older = copies(&world);
+    for (number, event) in events(seed, 800, 12).into_iter().enumerate() {
+        let partition = event.key.as_deref().map_or(0, |key| partition_for_key(key, 2));
+        let record =
+            OutRecord { key: event.key, value: Some(event.value), timestamp_ms: Some(7), ..OutRecord::default() };
+        world.log.append(&TopicPartition::new(event.topic, partition), record);
+        if number % 10 > 0 {
+            continue;
+        }
+        tokio::time::sleep(Duration::from_millis(random.below(15) as u64)).await;
+        match random.below(16) {
+            0 | 1 => world.store.lost_replies.store(1, Ordering::SeqCst),
+            2 | 3 => world.store.failures.store(1, Ordering::SeqCst),
+            4 | 5 => older = copies(&world),
+            6 | 7 if shards > 1 => {
+                let shard = random.below(usize::from(shards));
+                let copy = if random.below(4) == 0 { Held::default() } else { older[shard].clone() };
+                world.store.inner.put_back_shard(shard as ShardId, copy);
+            }
+            6 => (0..).zip(&older).for_each(|(shard, copy)| world.store.inner.put_back_shard(shard, copy.clone())),
+            8 => {
+                let killed = members.remove(random.below(2));
+                killed.kill().await;
+                members.push(world.loner());
+            }
+            _ => {}
+        }
+    }
+    world.until_counted().await;
+    let survivor = members.remove(0);
+    survivor.stop().await;
+    let context = format!("COUNTING_SEED={seed}, {shards} shards");
+    let expected = world.expected();
+    world.held().assert_equals(&expected, &context);
+    // Dead letters are there at least once each.
+    let letters = world.log.records_of(["video.views.dlq"].into_iter());
+    let mut offsets: Vec<(Vec<u8>, Vec<u8>)> = letters
+        .values()
+        .flatten()
+        .map(|letter| (header(letter, "dlq-partition"), header(letter, "dlq-offset")))
+        .collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    assert_eq!(offsets.len(), expected.dead.len(), "dead letters, {context}");
+    members.remove(0).stop().await;
+}
+
+/// What each shard holds. The first is copied last: it has what belongs to no shard, which must not be older than the others.
+fn copies(world: &World) -> Vec<Held> {
+    let mut copies: Vec<Held> =
+        (0..world.store.inner.shards()).rev().map(|shard| world.store.inner.shard(shard)).collect();
+    copies.reverse();
+    copies
 }
 
 fn header(record: &support::oracle::Record, name: &str) -> Vec<u8> {

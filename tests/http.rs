@@ -1,14 +1,40 @@
 //! The API over a real connection: what goes in, what comes out, to the letter.
+//! Longer than most files, since it is tables of requests and answers.
 //!
 //! Log and counting stand in as small values in memory; everything between the socket and them is the real thing.
+//!
+//! Longer than most files, since what holds for every route is tried in one place.
 
 // What is wrong in a helper of a test fails the test.
 #![allow(clippy::unwrap_used)]
 
+#[path = "http/after.rs"]
+mod after;
+#[path = "http/catalog.rs"]
+mod catalog;
+#[path = "http/checked.rs"]
+mod checked;
+#[path = "http/document.rs"]
+mod document;
 #[path = "http/fixture.rs"]
 mod fixture;
+#[path = "http/groups.rs"]
+mod groups;
+#[path = "http/gzipped.rs"]
+mod gzipped;
+#[path = "http/letters.rs"]
+mod letters;
+#[path = "http/once.rs"]
+mod once;
+#[path = "http/processed.rs"]
+mod processed;
 #[path = "http/publishing.rs"]
 mod publishing;
+#[path = "http/shapes.rs"]
+mod shapes;
+#[path = "http/stream.rs"]
+mod stream;
+mod support;
 
 use fixture::{App, problem};
 use serde_json::json;
@@ -31,8 +57,14 @@ async fn requests_that_no_handler_sees_are_problems_too() {
         ("POST", PUBLISH, "text/plain", "{}", 415, "application/json"),
         ("POST", PUBLISH, "application/x-ndjson", "{}", 415, "application/json"),
         ("POST", PUBLISH, json_type, "{", 400, "EOF"),
-        ("POST", "/api/events/publish?wait=2s", json_type, "{}", 400, "wait is not in this version yet"),
-        ("GET", "/api/counters/a?after=t:0:1", json_type, "", 400, "after is not in this version yet"),
+        ("POST", "/api/events/publish?wait=2s", json_type, "{}", 400, "unknown field `wait`"),
+        ("GET", "/api/uniques/a?after=t:0:1", json_type, "", 400, "unknown field `after`"),
+        ("GET", "/api/counters/a?wait=2s", json_type, "", 400, "wait needs after"),
+        ("GET", "/api/counters/a?after=plain:0:1&wait=21s", json_type, "", 400, "at most 20 s"),
+        ("GET", "/api/counters/a?after=plain:0:1&wait=2", json_type, "", 400, "like 500ms or 2s"),
+        ("GET", "/api/counters/a?after=plain:0", json_type, "", 400, "topic:partition:offset"),
+        ("GET", "/api/counters/a?after=plain:0:-1", json_type, "", 400, "topic:partition:offset"),
+        ("GET", "/api/counters/a?after=plan:0:1", json_type, "", 404, "did you mean plain?"),
         ("GET", "/api/counters/a?x=1", json_type, "", 400, "unknown field `x`"),
         ("GET", "/api/counters/%ff", json_type, "", 400, "UTF-8"),
         ("GET", "/api/history/a?limit=1001", json_type, "", 400, "1 to 1000"),
@@ -50,7 +82,7 @@ async fn requests_that_no_handler_sees_are_problems_too() {
         problem(&response.json().await.unwrap(), status, "", detail, path.split('?').next().unwrap());
     }
     let keyed =
-        app.request("POST", PUBLISH).header("idempotency-key", "1").json(&json!({"topic": "plain", "data": {}}));
+        app.request("POST", PUBLISH).header("idempotency-key", "\"\"").json(&json!({"topic": "plain", "data": {}}));
     problem(&keyed.send().await.unwrap().json().await.unwrap(), 400, "", "Idempotency-Key", PUBLISH);
     assert!(app.sent().is_empty());
 }
@@ -63,10 +95,10 @@ async fn bodies_may_be_gzipped_and_are_bounded() {
         request.header("content-encoding", encoding).body(body).send().await.unwrap()
     };
     let event = br#"{"topic":"plain","data":{"zip":true}}"#;
-    assert_eq!(send("gzip", fixture::gzip(event)).await.status(), 200);
+    assert_eq!(send("gzip", gzipped::gzip(event)).await.status(), 200);
     assert_eq!(app.sent().pop().unwrap().value(), json!({"zip": true}));
     // A few kilobytes that would be far more than the limit.
-    let bomb = fixture::gzip_bomb(40_000);
+    let bomb = gzipped::gzip_bomb(40_000);
     problem(&send("gzip", bomb).await.json().await.unwrap(), 413, "", "decompressed", PUBLISH);
     let large = vec![b' '; streamgauge::http::MAX_BODY_BYTES + 1];
     problem(&send("identity", large).await.json().await.unwrap(), 413, "", "decompressed", PUBLISH);
@@ -195,7 +227,7 @@ async fn members_are_shown_with_what_they_count_and_will_count() {
     let app = App::start().await;
     let (_, none) = app.get("/api/members").await;
     assert_eq!(none, json!({"success": true, "data": {"group": "g", "member": "m-1", "members": []}}));
-    let card = Card { version: card::VERSION, host: "there".to_owned(), program: "9".to_owned(), topics: [].into() };
+    let card = Card { version: card::VERSION, host: "there".to_owned(), program: "9".to_owned(), ..Card::default() };
     let lease = |holder: &str, next: Option<&str>| Lease { holder: holder.into(), next: next.map(Into::into) };
     let roster = Roster {
         version: 1,
@@ -237,12 +269,21 @@ async fn the_document_has_every_route_and_the_service_every_one_of_the_document(
     let expected = [
         "/api/counters/query",
         "/api/counters/{key}",
+        "/api/dlq",
+        "/api/dlq/{topic}",
+        "/api/dlq/{topic}/purge",
+        "/api/dlq/{topic}/replay",
         BATCH,
         PUBLISH,
+        "/api/deliveries",
+        "/api/events/processed/{eventId}",
+        "/api/groups",
+        "/api/groups/{group}/lag",
         "/api/health",
         "/api/history/{key}",
         "/api/members",
         "/api/sets/{key}",
+        "/api/stream",
         "/api/topics",
         "/api/trending/{key}",
         "/api/uniques/{key}",
@@ -259,7 +300,9 @@ async fn the_document_has_every_route_and_the_service_every_one_of_the_document(
     assert_eq!(known, wanted);
     for (path, operations) in paths {
         for method in ["get", "post", "put", "delete", "patch"] {
-            let request = app.request(&method.to_uppercase(), &path.replace("{key}", "trending:videos"));
+            let path = path.replace("{key}", "trending:videos").replace("{topic}", "views.checked");
+            let path = path.replace("{eventId}", "e").replace("{group}", "g");
+            let request = app.request(&method.to_uppercase(), &path);
             let status = request.send().await.unwrap().status().as_u16();
             assert_eq!(status != 405, operations.get(method).is_some(), "{method} {path} answered {status}");
             assert_ne!(status, 404, "{path}");

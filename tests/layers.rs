@@ -17,7 +17,7 @@ struct Room {
 }
 
 /// What is inward of `runtime` and `http`: seams and plain values, never one implementation of a seam.
-const IMPLEMENTATIONS: &[&str] = &["log::kafka", "log::broker", "store::redis", "store::embedded"];
+const IMPLEMENTATIONS: &[&str] = &["log::kafka", "log::broker", "store::redis", "store::embedded", "store::postgres"];
 
 const ROOMS: &[Room] = &[
     Room { name: "model", may: &[], but_not: &[] },
@@ -30,8 +30,10 @@ const ROOMS: &[Room] = &[
     },
     Room { name: "tls", may: &[], but_not: &[] },
     Room { name: "log", may: &["catalog", "model", "tls"], but_not: &[] },
-    // Of the core, the store knows what a heartbeat means, so that every implementation means the same by it.
-    Room { name: "store", may: &["model", "tls", "core::roster"], but_not: &[] },
+    // Of the core, the store knows what a heartbeat means and where a key lies, so that every implementation means the same.
+    Room { name: "store", may: &["model", "tls", "core::roster", "core::shards"], but_not: &[] },
+    // Of the core, the registry knows what it makes JSON for; it is asked, and never asks.
+    Room { name: "registry", may: &["core::translate", "model", "tls"], but_not: &[] },
     Room { name: "config", may: &["catalog", "model"], but_not: &[] },
     Room { name: "telemetry", may: &["catalog", "model"], but_not: &[] },
     Room { name: "runtime", may: &["core", "log", "store", "telemetry", "catalog", "model"], but_not: IMPLEMENTATIONS },
@@ -42,7 +44,12 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "app",
-        may: &["http", "runtime", "core", "log", "store", "config", "telemetry", "catalog", "model", "tls"],
+        may: &["http", "runtime", "registry", "core", "log", "store", "config", "telemetry", "catalog", "model", "tls"],
+        but_not: &[],
+    },
+    Room {
+        name: "handlers",
+        may: &["app", "runtime", "core", "config", "telemetry", "catalog", "model", "tls"],
         but_not: &[],
     },
     Room {

@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "members/activation.rs"]
+mod activation;
 #[allow(dead_code, reason = "the target `counting` uses the rest of it")]
 #[path = "counting/fixture.rs"]
 mod fixture;

@@ -5,8 +5,16 @@
 
 mod support;
 
-use streamgauge::store::{Store, StoreError, embedded::EmbeddedStore};
-use support::store_contract::{Fixture, count, section};
+use std::sync::Arc;
+
+use streamgauge::store::{
+    Store, StoreError,
+    embedded::{EmbeddedExchange, EmbeddedStore},
+};
+use support::{
+    memory_store::{MemoryStore, exchange::MemoryExchange},
+    store_contract::{Fixture, count, exchange, section},
+};
 
 async fn embedded() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
@@ -25,6 +33,53 @@ mod in_memory {
     }
 
     crate::store_contract_tests!(memory, members only);
+}
+
+/// The same in three shards.
+mod in_memory_sharded {
+    use crate::support::{memory_store::MemoryStore, store_contract::Fixture};
+
+    async fn memory() -> Fixture {
+        Fixture { store: Box::new(MemoryStore::of(3)), raw: None, prefix: String::new(), keep: Box::new(()) }
+    }
+
+    crate::store_contract_tests!(memory, sharded);
+}
+
+#[tokio::test]
+async fn results_give_way_to_those_of_a_shadow() {
+    let (live, shadow, folder) = two_files();
+    let exchange = EmbeddedExchange::new(Arc::clone(&live), Some(Arc::clone(&shadow)));
+    exchange::results_give_way_to_those_of_the_shadow(&*live, &*shadow, &exchange).await;
+    drop(folder);
+    for shards in [1, 3] {
+        let (live, shadow) = (Arc::new(MemoryStore::of(shards)), Arc::new(MemoryStore::of(shards)));
+        let both = MemoryExchange { live: Arc::clone(&live), shadow: Arc::clone(&shadow) };
+        exchange::results_give_way_to_those_of_the_shadow(&*live, &*shadow, &both).await;
+    }
+}
+
+#[tokio::test]
+async fn counters_of_a_day_expire_where_they_went() {
+    let (live, shadow, folder) = two_files();
+    let exchange = EmbeddedExchange::new(Arc::clone(&live), Some(Arc::clone(&shadow)));
+    exchange::counters_of_a_day_expire_where_they_went(&*live, &*shadow, &exchange).await;
+    drop(folder);
+}
+
+#[tokio::test]
+async fn for_the_lack_of_a_shadow_nothing_is_removed() {
+    let (live, shadow, folder) = two_files();
+    let exchange = EmbeddedExchange::new(Arc::clone(&live), Some(Arc::clone(&shadow)));
+    let lost = EmbeddedExchange::new(Arc::clone(&live), None);
+    exchange::for_the_lack_of_a_shadow_nothing_is_removed(&*live, &*shadow, &exchange, &lost).await;
+    drop(folder);
+}
+
+fn two_files() -> (Arc<EmbeddedStore>, Arc<EmbeddedStore>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |name| Arc::new(EmbeddedStore::open(folder.path().join(name)).unwrap());
+    (open("store.redb"), open("shadow.redb"), folder)
 }
 
 #[tokio::test]

@@ -7,12 +7,17 @@
 mod commands;
 #[path = "verify/fixture.rs"]
 mod fixture;
+#[path = "verify/snapshot.rs"]
+mod snapshot;
 mod support;
+#[path = "verify/switched.rs"]
+mod switched;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fixture::{Place, find};
 use streamgauge::{
+    catalog::{self, Source},
     model::{Delta, Key, Kind, Membership, Origin, RecentEntry},
     runtime::{
         imports::{Import, Total},
@@ -20,7 +25,7 @@ use streamgauge::{
     },
 };
 use support::{
-    events::{events_of_these_days, fresh_seed},
+    events::{Published, events_of_these_days, fresh_seed},
     oracle::fold,
     results,
 };
@@ -115,6 +120,38 @@ async fn a_key_of_any_kind_that_somebody_changed_made_or_removed_is_found() {
     assert_eq!((stored.told_beside(&recounted).as_str(), recounted.is_absent()), ("stranger: 7", false));
 }
 
+/// A counter of a day that is over may be gone in one of the stores: it is no difference, and one that lives is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counters_of_a_day_are_compared_until_they_expire() {
+    const DAY_MS: i64 = 86_400_000;
+    let text = "name = \"c\"\n[[topic]]\nname = \"t\"\nidentity = []\nshape = [\"flat\"]\n[[topic.event]]\ntype = \"e\"\n\
+                rules = [{ count = \"of:{day}\", retention = \"2d\" }, { count = \"all\" }]\n";
+    let source = Source { file: "c.toml".to_owned(), text: text.to_owned() };
+    let place = Place::of(catalog::compile(&[source]).unwrap_or_else(|findings| panic!("{findings:#?}"))).await;
+    let now_ms = chrono::Utc::now().timestamp_millis();
+    let event = |days: i64| Published {
+        topic: "t",
+        key: None,
+        value: format!("{{\"type\":\"e\",\"timestamp\":{}}}", now_ms - days * DAY_MS).into_bytes(),
+        dead: None,
+    };
+    place.publish(&[0, 1, 9, 10, 0].map(event)).await;
+    place.count().await;
+    let name = |days: i64| {
+        let day = chrono::DateTime::from_timestamp_millis(now_ms - days * DAY_MS).unwrap();
+        format!("of:{}", day.format("%Y-%m-%d"))
+    };
+    let counted: BTreeMap<String, i64> = [("all".to_owned(), 5), (name(0), 2), (name(1), 1)].into();
+    assert_eq!(place.counters().await, counted, "what is over has left no trace");
+    assert_eq!(place.verify(&[]).await.unwrap().differences, []);
+    // As one that was not removed yet.
+    let stays = |days: i64| (Key::new(Kind::Count, name(days)), Delta::Count(7));
+    place.tamper(vec![stays(9), stays(1)]).await;
+    let found = place.verify(&[]).await.unwrap();
+    let names: Vec<&str> = found.differences.iter().map(|difference| difference.key.as_str()).collect();
+    assert_eq!(names, [name(1)]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_differs_while_counting_goes_on_and_what_was_changed_is_still_found() {
     const FIRST: usize = 2_000;
@@ -146,6 +183,21 @@ async fn nothing_differs_while_counting_goes_on_and_what_was_changed_is_still_fo
     counting.stop().await;
     let found = place.verify(&[]).await.unwrap();
     assert_eq!(found.differences.len(), 1, "and also when all is quiet");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lies_behind_the_checkpoints_is_left_out_to_the_record() {
+    const COUNTED: usize = 700;
+    let place = Place::new().await;
+    let events = events_of_these_days(fresh_seed(), 2_000, 50);
+    place.publish(&events[..COUNTED]).await;
+    place.count().await;
+    // Blocks hold what was counted and what was not.
+    place.publish(&events[COUNTED..]).await;
+    let found = place.verify(&[]).await.unwrap();
+    assert_eq!((found.differences.as_slice(), found.recounted), (&[][..], COUNTED as u64));
+    place.count().await;
+    assert_eq!(place.verify(&[]).await.unwrap().differences, []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -188,7 +240,7 @@ async fn an_import_is_added_once_and_a_recount_knows_of_it() {
     let before = place.counters().await;
     let known = before.keys().find(|name| name.ends_with(":views")).unwrap().clone();
     // More than one part; the last one has names that were never counted.
-    let total = |name: String, value| Total { name, value, is_max: false };
+    let total = |name: String, value| Total { name, value, is_max: false, expire_at_ms: None };
     let mut totals: Vec<Total> = (0..9_000).map(|n| total(format!("video:old{n}:views"), n + 1)).collect();
     totals.push(total(known.clone(), 1_000));
     let (import, parts) = Import::of(b"the file", &totals);

@@ -2,16 +2,20 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::Parts;
+use super::{BrokerTopics, Parts, mirror::Broker};
 use crate::{
+    catalog::plan::Catalog,
     config::Config,
     core::dedupe::{IdentitySecret, SECRET_BYTES},
     log::FetchLimits,
     model::MemberId,
     runtime::{
         COUNTING_PART, LOG_PART, OffsetReset, STORE_PART,
+        counted::Counted,
         counting::{Counting, CountingOptions, CountingParts},
         health::Health,
+        mirror::GroupOffsets,
+        persistent::Persistent,
         producer::{Producer, ProducerOptions},
         routing::Routing,
     },
@@ -49,6 +53,7 @@ impl Engine {
         let counting = Counting::new(CountingParts {
             log,
             store: Arc::clone(&parts.store),
+            outside: Arc::clone(&parts.outside),
             producer: Arc::clone(&producer),
             routing: Arc::clone(&routing),
             health: Arc::clone(&health),
@@ -60,6 +65,24 @@ impl Engine {
             options: counting_options(config),
         });
         Self { counting, producer, routing, health }
+    }
+
+    /// Knows whether an event is counted.
+    pub fn counted(&self, parts: &Parts) -> Arc<Counted> {
+        let (tenures, generations) = (Arc::clone(&self.counting.tenures), Arc::clone(&self.counting.generations));
+        Arc::new(Counted::new(tenures, generations, Arc::clone(&parts.store)))
+    }
+
+    /// Lets counting look at what stands outside the store; before it begins.
+    pub fn look_outside(&self, config: &Config, catalog: &Catalog, parts: &Parts) {
+        let offsets: Option<Arc<dyn GroupOffsets>> =
+            config.kafka.mirror_offsets.then(|| Arc::new(Broker(parts.admin.clone())) as _);
+        let interval = config.counting.counter_flush_interval;
+        let persistent = Persistent::new(catalog, parts.tier.clone(), offsets, interval);
+        // Once for each engine.
+        let _ = self.counting.persistent.set(persistent);
+        parts.lend_registry(&self.counting.decoding, &self.health);
+        let _ = self.counting.topic_admin.set(Arc::new(BrokerTopics(parts.admin.clone())));
     }
 }
 

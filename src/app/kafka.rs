@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     catalog::plan::Catalog,
-    config::{Config, KafkaConfig, KafkaSasl, KafkaToken, PasswordMechanism},
+    config::{Config, KafkaConfig, KafkaSasl, KafkaToken, PasswordMechanism, TlsConfig},
     log::kafka::{Bearer, KafkaOptions, Login, Renewable, Sasl, Security, Token, TokenEndpoint, TokenOptions},
     tls::{ClientTls, IdentityFiles, TlsError, TlsOptions},
 };
@@ -29,15 +29,18 @@ pub fn kafka_options(config: &Config, catalog: &Catalog, brokers: Vec<String>) -
     })
 }
 
+/// The certificates that the configuration names, read for the first time.
+pub(super) fn client_tls(tls: &TlsConfig) -> Result<ClientTls, TlsError> {
+    let identity = tls.identity.clone().map(|(cert, key)| IdentityFiles { cert, key });
+    ClientTls::load(TlsOptions { ca: tls.ca.clone(), identity })
+}
+
 /// TLS and SASL as the configuration has them.
 ///
 /// # Errors
 /// The TLS files cannot be used.
 pub fn security(config: &KafkaConfig) -> Result<Security, TlsError> {
-    let tls = config.tls.as_ref().map(|tls| {
-        let identity = tls.identity.clone().map(|(cert, key)| IdentityFiles { cert, key });
-        ClientTls::load(TlsOptions { ca: tls.ca.clone(), identity })
-    });
+    let tls = config.tls.as_ref().map(client_tls);
     let ca = config.tls.as_ref().and_then(|tls| tls.ca.clone());
     let sasl = config.sasl.clone().map(|sasl| match sasl {
         KafkaSasl::Password { mechanism, username, password } => {

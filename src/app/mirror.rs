@@ -47,7 +47,7 @@ impl Mirroring {
 }
 
 /// The broker's groups.
-struct Broker(Admin);
+pub(super) struct Broker(pub(super) Admin);
 
 #[async_trait]
 impl GroupOffsets for Broker {

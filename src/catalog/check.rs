@@ -23,6 +23,9 @@ const RESERVED: &[&str] = &[
     "sg:",
 ];
 
+/// Most bytes of schemas of one topic: their text is kept with its rules, as one record on the broker.
+const MAX_TOPIC_SCHEMA_BYTES: usize = 384 * 1024;
+
 /// Checks all files together.
 pub(super) fn all(files: &[DraftFile], findings: &mut Vec<Finding>) {
     let topics: Vec<&DraftTopic> = files.iter().flat_map(|file| &file.topics).collect();
@@ -58,6 +61,12 @@ fn topic_names(topics: &[&DraftTopic], findings: &mut Vec<Finding>) {
 }
 
 fn event_types(draft: &DraftTopic, findings: &mut Vec<Finding>) {
+    let schemas = draft.topic.events.iter().filter_map(|event| event.schema.as_ref());
+    if schemas.map(|schema| schema.text().len()).sum::<usize>() > MAX_TOPIC_SCHEMA_BYTES {
+        let message =
+            format!("the schemas of topic `{}` have more than {MAX_TOPIC_SCHEMA_BYTES} bytes", draft.topic.name);
+        findings.push(Finding::at(&draft.place, message, "write smaller ones, or split the topic"));
+    }
     let mut seen = HashMap::new();
     for (event, places) in draft.topic.events.iter().zip(&draft.events) {
         if let Some(first) = seen.insert((&event.name, &event.version), &places.place) {
@@ -75,13 +84,14 @@ fn template_slots(template: &Template) -> impl Iterator<Item = Slot> {
     })
 }
 
-/// One partition decides about each element of a set: all records of the element have the topic's key.
+/// One partition decides about each element of a set: all records of the element have the topic's key. Where the latest event
+/// decides instead, any partition may have it.
 fn members(draft: &DraftTopic, findings: &mut Vec<Finding>) {
     let topic = &draft.topic;
     let names =
         |slots: &[Slot]| slots.iter().map(|slot| &*topic.fields[usize::from(*slot)]).collect::<Vec<_>>().join(", ");
     for (_, rule, places) in draft.rules() {
-        let Action::Member { key, of, .. } = &rule.action else { continue };
+        let Action::Member { key, of, tombstones_ms: None, .. } = &rule.action else { continue };
         let mentioned: BTreeSet<Slot> = template_slots(key).chain(template_slots(of)).collect();
         let missing: Vec<Slot> = topic.key.iter().copied().filter(|slot| !mentioned.contains(slot)).collect();
         let why = "two partitions could then race for one element, and the order of their records is not known";
@@ -159,14 +169,19 @@ struct Feed<'d> {
 /// The keys that a rule feeds, windows and days included.
 fn feeds<'d>(draft: &'d DraftTopic, event: &EventType, action: &'d Action, places: &'d DraftRule) -> Vec<Feed<'d>> {
     let setting = match action {
+        Action::Count { retention_ms, .. } => {
+            Some(("retention", retention_ms.map_or_else(|| "without end".to_owned(), format_ms)))
+        }
         Action::Unique { per_day: true, retention_ms, .. } => retention_ms.map(|ms| ("retention", format_ms(ms))),
         Action::Recent { cap, .. } => Some(("cap", cap.to_string())),
         Action::Top { retention_ms, .. } => Some(("retention", format_ms(*retention_ms))),
+        Action::Member { tombstones_ms: Some(ms), .. } => Some(("tombstones", format_ms(*ms))),
         _ => None,
     };
     let feed = |(template, holds, pattern)| {
         let kind = match (holds, action) {
-            (Kind::Count, Action::Member { .. }) => "a counter that a member moves",
+            (Kind::Count, Action::Member { tombstones_ms: None, .. }) => "a counter that a member moves",
+            (Kind::Count, Action::Member { .. }) => "a counter that a member ordered by time moves",
             (Kind::Count, _) => "a count",
             (Kind::Max, _) => "a max",
             (Kind::Last, _) => "a last",
@@ -174,9 +189,12 @@ fn feeds<'d>(draft: &'d DraftTopic, event: &EventType, action: &'d Action, place
             (Kind::Unique, _) => "a unique per day",
             (Kind::Recent, _) => "a recent",
             (Kind::Top, _) => "a top",
+            (Kind::Member, Action::Member { tombstones_ms: Some(_), .. }) => "a member ordered by time",
             (Kind::Member, _) => "a member",
         };
-        Feed { draft, places, template, kind, pattern, setting: setting.clone() }
+        // Sets that are forgotten after different times may move one counter.
+        let setting = setting.clone().filter(|_| !(holds == Kind::Count && matches!(action, Action::Member { .. })));
+        Feed { draft, places, template, kind, pattern, setting }
     };
     super::feeds::of(action, &draft.topic.name, &event.name).into_iter().map(feed).collect()
 }

@@ -45,7 +45,7 @@ pub fn compile(sources: &[Source]) -> Result<Catalog, Vec<Finding>> {
         }
         for draft in file.topics {
             let mut topic = draft.topic;
-            let text = fingerprint::canonical_text(&topic).map_err(|error| {
+            let text = fingerprint::canonical_text(&topic, 1).map_err(|error| {
                 let message = format!("topic `{}` cannot be written as JSON: {error}", topic.name);
                 vec![Finding::at(&draft.place, message, "this is a defect of streamgauge: please report it")]
             })?;
@@ -56,4 +56,20 @@ pub fn compile(sources: &[Source]) -> Result<Catalog, Vec<Finding>> {
         }
     }
     Ok(catalog)
+}
+
+impl Catalog {
+    /// The catalogue for a store of so many shards (`STORE_SHARDS`): its rules are named anew. As compiled it is for one.
+    ///
+    /// # Errors
+    /// Never in fact: the same text was written as JSON when the catalogue was compiled.
+    pub fn for_shards(mut self, shards: u16) -> Result<Self, serde_json::Error> {
+        for topic in &mut self.topics {
+            let text = fingerprint::canonical_text(topic, shards)?;
+            let topic = Arc::make_mut(topic);
+            topic.fingerprint = fingerprint::fingerprint(&text);
+            topic.text = text.into();
+        }
+        Ok(self)
+    }
 }

@@ -24,13 +24,20 @@ impl Topic {
 
     /// A rule of this topic in one line.
     pub fn describe(&self, action: &Action) -> String {
-        let decimal = |decimal: &Decimal| format!("{} (scale {})", self.field(decimal.slot), decimal.scale);
+        let decimal = |decimal: &Decimal| {
+            let mark = if decimal.optional { "?" } else { "" };
+            format!("{}{mark} (scale {})", self.field(decimal.slot), decimal.scale)
+        };
         let amount = |by: &Amount| match by {
             Amount::Constant(number) => format!("{number:+}"),
             Amount::Field(field) => decimal(field),
+            Amount::Negated(field) => format!("-{}", decimal(field)),
         };
         match action {
-            Action::Count { key, by } => format!("count {key} by {}", amount(by)),
+            Action::Count { key, by, retention_ms } => {
+                let kept = retention_ms.map_or_else(String::new, |ms| format!(", kept {}", format_ms(ms)));
+                format!("count {key} by {}{kept}", amount(by))
+            }
             Action::Max { key, of } => format!("max {key} of {}", decimal(of)),
             Action::Last { key, of } => format!("last {key} of {}", decimal(of)),
             Action::Unique { key, of, retention_ms: Some(ms), .. } => {
@@ -43,10 +50,12 @@ impl Topic {
                 let kept = format_ms(*retention_ms);
                 format!("top {key} of {of} by {} per {}, kept {kept}", amount(by), labels.join(", "))
             }
-            Action::Member { key, of, is_add, moves } => {
+            Action::Member { key, of, is_add, moves, tombstones_ms } => {
                 let op = if *is_add { "add" } else { "remove" };
                 let moves = moves.as_ref().map_or_else(String::new, |counter| format!(", moves {counter}"));
-                format!("member {key} {op} {of}{moves}")
+                let order =
+                    tombstones_ms.map_or_else(String::new, |ms| format!(", by time, tombstones {}", format_ms(ms)));
+                format!("member {key} {op} {of}{moves}{order}")
             }
             Action::Forward { topic, key } => {
                 let key = key.as_ref().map_or_else(String::new, |key| format!(" key {key}"));

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use chrono::{NaiveDate, NaiveTime, TimeDelta};
+
 use super::{
     pattern::Pattern,
-    plan::{Action, Catalog, Template, Topic},
+    plan::{Action, Catalog, Part, Template, Topic},
 };
 use crate::model::Kind;
 
@@ -31,7 +33,22 @@ pub(super) fn of<'a>(action: &'a Action, topic: &str, event_type: &str) -> Vec<(
 
 /// The keys that the rules of some topics make.
 #[derive(Clone, Debug, Default)]
-pub struct Feeds(Vec<(Kind, Pattern)>);
+pub struct Feeds {
+    keys: Vec<(Kind, Pattern)>,
+    days: Vec<DayCounter>,
+}
+
+/// A rule whose counters are removed some time after the day that they name.
+#[derive(Clone, Debug)]
+struct DayCounter {
+    template: Template,
+    topic: Arc<str>,
+    event_type: Box<str>,
+    retention_ms: i64,
+}
+
+/// Characters of a day: `2026-11-21`.
+const DAY_CHARS: usize = 10;
 
 impl Feeds {
     /// Of these topics.
@@ -41,7 +58,15 @@ impl Feeds {
             for event in &topic.events {
                 for rule in &event.rules {
                     let made = of(&rule.action, &topic.name, &event.name);
-                    feeds.0.extend(made.into_iter().map(|(_, kind, pattern)| (kind, pattern)));
+                    feeds.keys.extend(made.into_iter().map(|(_, kind, pattern)| (kind, pattern)));
+                    if let Action::Count { key, retention_ms: Some(retention_ms), .. } = &rule.action {
+                        feeds.days.push(DayCounter {
+                            template: key.clone(),
+                            topic: Arc::clone(&topic.name),
+                            event_type: event.name.clone(),
+                            retention_ms: *retention_ms,
+                        });
+                    }
                 }
             }
         }
@@ -52,12 +77,34 @@ impl Feeds {
     /// lint sees to, but for a counter that several kinds of rules may move.
     pub fn kind(&self, name: &str) -> Option<Kind> {
         let name = Pattern::exactly(name);
-        self.0.iter().find(|(_, pattern)| pattern.can_collide(&name)).map(|(kind, _)| *kind)
+        self.keys.iter().find(|(_, pattern)| pattern.can_collide(&name)).map(|(kind, _)| *kind)
+    }
+
+    /// When the counter of this name expires, milliseconds since 1970; `None` where it never does.
+    pub fn expires_at_ms(&self, name: &str) -> Option<i64> {
+        let exactly = Pattern::exactly(name);
+        let days = (0..name.len()).filter_map(|at| name.get(at..at + DAY_CHARS));
+        let days = days.filter_map(|day| Some((day, NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()?)));
+        let expiries = days.flat_map(|(day, date)| {
+            let end_ms = (date.and_time(NaiveTime::MIN) + TimeDelta::days(1)).and_utc().timestamp_millis();
+            let makes = self.days.iter().filter(|counter| counter.on(day).can_collide(&exactly));
+            makes.map(|counter| end_ms + counter.retention_ms).collect::<Vec<_>>()
+        });
+        expiries.max()
     }
 
     /// Whether both can make one key.
     fn meet(&self, other: &Self) -> bool {
-        self.0.iter().any(|(_, one)| other.0.iter().any(|(_, two)| one.can_collide(two)))
+        self.keys.iter().any(|(_, one)| other.keys.iter().any(|(_, two)| one.can_collide(two)))
+    }
+}
+
+impl DayCounter {
+    /// The keys of one day.
+    fn on(&self, day: &str) -> Pattern {
+        let mut template = self.template.clone();
+        template.parts.iter_mut().filter(|part| **part == Part::Day).for_each(|part| *part = Part::Literal(day.into()));
+        Pattern::of(&template, &self.topic, &self.event_type)
     }
 }
 
@@ -129,6 +176,27 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(feeds.kind(name), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_tells_when_its_counter_expires() {
+        let text = "name = \"c\"\n[[topic]]\nname = \"t\"\n[[topic.event]]\ntype = \"e\"\nrules = [
+            { count = \"n:{day}:{x?}\", retention = \"2d\" }, { count = \"m:{day}\" }, { count = \"{type}:{x}:{day}\", retention = \"1h\" }]\n";
+        let catalog = compile(&[Source { file: "c.toml".to_owned(), text: text.to_owned() }]);
+        let feeds = Feeds::of(&catalog.unwrap_or_else(|findings| panic!("{findings:#?}")).topics);
+        let ms = |text: &str| chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis();
+        for (name, expires) in [
+            ("n:2026-11-21:é", Some("2026-11-24T00:00:00Z")),
+            ("n:2026-12-31:2020-01-01", Some("2027-01-03T00:00:00Z")),
+            ("e:2030-02-01:2024-02-28", Some("2024-02-29T01:00:00Z")),
+            ("n:2026-13-21:x", None),
+            ("n:2026-11-21", None),
+            ("m:2026-11-21", None),
+            ("f:x:2026-11-21", None),
+            ("", None),
+        ] {
+            assert_eq!(feeds.expires_at_ms(name), expires.map(ms), "{name}");
         }
     }
 }

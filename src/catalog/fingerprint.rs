@@ -1,6 +1,8 @@
 //! The fingerprint of a topic: everything that decides what its records become, and nothing else.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::plan::{Action, Amount, Decimal, IdentityPart, Slot, Topic};
 use crate::model::Fingerprint;
@@ -9,59 +11,108 @@ use crate::model::Fingerprint;
 const DECODER_VERSION: u32 = 1;
 /// Raised whenever identities or origins are made in another way.
 const HASH_VERSION: u32 = 1;
-/// Shards of the store. More than one come with `STORE_SHARDS`.
-const SHARDS: u32 = 1;
 
-#[derive(Serialize)]
-struct Canonical<'t> {
-    topic: &'t str,
-    decoder: u32,
-    hash: u32,
-    shards: u32,
-    shapes: Vec<&'static str>,
-    identity: Vec<&'t str>,
-    window_ms: i64,
-    offsets: i64,
-    events: Vec<CanonicalEvent<'t>>,
+#[derive(Deserialize, Serialize)]
+pub(super) struct Canonical<'t> {
+    pub(super) topic: Cow<'t, str>,
+    pub(super) decoder: u32,
+    pub(super) hash: u32,
+    pub(super) shards: u16,
+    pub(super) shapes: Vec<Cow<'t, str>>,
+    pub(super) identity: Vec<Cow<'t, str>>,
+    pub(super) window_ms: i64,
+    pub(super) offsets: i64,
+    pub(super) events: Vec<CanonicalEvent<'t>>,
 }
 
-#[derive(Serialize)]
-struct CanonicalEvent<'t> {
-    r#type: &'t str,
-    version: &'t str,
-    required: Vec<&'t str>,
-    rules: Vec<CanonicalRule<'t>>,
+#[derive(Deserialize, Serialize)]
+pub(super) struct CanonicalEvent<'t> {
+    pub(super) r#type: Cow<'t, str>,
+    pub(super) version: Cow<'t, str>,
+    pub(super) required: Vec<Cow<'t, str>>,
+    /// Its text. Left out where there is none, so that rules of before have the fingerprint that they had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) schema: Option<Cow<'t, str>>,
+    pub(super) rules: Vec<CanonicalRule<'t>>,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(tag = "rule", rename_all = "lowercase")]
-enum CanonicalRule<'t> {
-    Count { key: &'t str, by: CanonicalAmount<'t> },
-    Max { key: &'t str, of: CanonicalAmount<'t> },
-    Last { key: &'t str, of: CanonicalAmount<'t> },
-    Unique { key: &'t str, of: &'t str, per_day: bool, retention_ms: Option<i64> },
-    Recent { key: &'t str, of: &'t str, cap: usize },
-    Top { key: &'t str, of: &'t str, by: CanonicalAmount<'t>, windows: Vec<(&'t str, i64)>, retention_ms: i64 },
-    Member { key: &'t str, of: &'t str, add: bool, moves: Option<&'t str> },
-    Forward { topic: &'t str, key: Option<&'t str> },
+pub(super) enum CanonicalRule<'t> {
+    Count {
+        key: Cow<'t, str>,
+        by: CanonicalAmount<'t>,
+        /// Left out where there is none, so that rules of before have the fingerprint that they had.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retention_ms: Option<i64>,
+    },
+    Max {
+        key: Cow<'t, str>,
+        of: CanonicalAmount<'t>,
+    },
+    Last {
+        key: Cow<'t, str>,
+        of: CanonicalAmount<'t>,
+    },
+    Unique {
+        key: Cow<'t, str>,
+        of: Cow<'t, str>,
+        per_day: bool,
+        retention_ms: Option<i64>,
+    },
+    Recent {
+        key: Cow<'t, str>,
+        of: Cow<'t, str>,
+        cap: usize,
+    },
+    Top {
+        key: Cow<'t, str>,
+        of: Cow<'t, str>,
+        by: CanonicalAmount<'t>,
+        windows: Vec<(Cow<'t, str>, i64)>,
+        retention_ms: i64,
+    },
+    Member {
+        key: Cow<'t, str>,
+        of: Cow<'t, str>,
+        add: bool,
+        moves: Option<Cow<'t, str>>,
+        /// Left out where there is none, so that rules of before have the fingerprint that they had.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tombstones_ms: Option<i64>,
+    },
+    Forward {
+        topic: Cow<'t, str>,
+        key: Option<Cow<'t, str>>,
+    },
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(untagged)]
-enum CanonicalAmount<'t> {
+pub(super) enum CanonicalAmount<'t> {
     Constant(i64),
-    Field { field: &'t str, scale: u32 },
+    Field {
+        field: Cow<'t, str>,
+        scale: u32,
+        /// This and the next are left out where they say nothing, so that rules of before have the fingerprint that they had.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        optional: bool,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        negate: bool,
+    },
 }
 
 impl<'t> CanonicalAmount<'t> {
-    fn of_field(topic: &'t Topic, decimal: Decimal) -> Self {
-        Self::Field { field: name(topic, decimal.slot), scale: decimal.scale }
+    fn of_field(topic: &'t Topic, decimal: Decimal, negate: bool) -> Self {
+        let Decimal { slot, scale, optional } = decimal;
+        Self::Field { field: name(topic, slot).into(), scale, optional, negate }
     }
 
     fn of(topic: &'t Topic, amount: &Amount) -> Self {
         match amount {
             Amount::Constant(number) => Self::Constant(*number),
-            Amount::Field(decimal) => Self::of_field(topic, *decimal),
+            Amount::Field(decimal) => Self::of_field(topic, *decimal, false),
+            Amount::Negated(decimal) => Self::of_field(topic, *decimal, true),
         }
     }
 }
@@ -72,58 +123,78 @@ fn name(topic: &Topic, slot: Slot) -> &str {
 
 fn rule<'t>(topic: &'t Topic, action: &'t Action) -> CanonicalRule<'t> {
     match action {
-        Action::Count { key, by } => CanonicalRule::Count { key: &key.text, by: CanonicalAmount::of(topic, by) },
-        Action::Max { key, of } => CanonicalRule::Max { key: &key.text, of: CanonicalAmount::of_field(topic, *of) },
-        Action::Last { key, of } => CanonicalRule::Last { key: &key.text, of: CanonicalAmount::of_field(topic, *of) },
-        Action::Unique { key, of, per_day, retention_ms } => {
-            CanonicalRule::Unique { key: &key.text, of: &of.text, per_day: *per_day, retention_ms: *retention_ms }
-        }
-        Action::Recent { key, of, cap } => CanonicalRule::Recent { key: &key.text, of: &of.text, cap: *cap },
-        Action::Top { key, of, by, windows, retention_ms } => CanonicalRule::Top {
-            key: &key.text,
-            of: &of.text,
+        Action::Count { key, by, retention_ms } => CanonicalRule::Count {
+            key: (&*key.text).into(),
             by: CanonicalAmount::of(topic, by),
-            windows: windows.iter().map(|window| (&*window.label, window.length_ms)).collect(),
             retention_ms: *retention_ms,
         },
-        Action::Member { key, of, is_add, moves } => CanonicalRule::Member {
-            key: &key.text,
-            of: &of.text,
-            add: *is_add,
-            moves: moves.as_ref().map(|moves| &*moves.text),
+        Action::Max { key, of } => {
+            CanonicalRule::Max { key: (&*key.text).into(), of: CanonicalAmount::of_field(topic, *of, false) }
+        }
+        Action::Last { key, of } => {
+            CanonicalRule::Last { key: (&*key.text).into(), of: CanonicalAmount::of_field(topic, *of, false) }
+        }
+        Action::Unique { key, of, per_day, retention_ms } => CanonicalRule::Unique {
+            key: (&*key.text).into(),
+            of: (&*of.text).into(),
+            per_day: *per_day,
+            retention_ms: *retention_ms,
         },
-        Action::Forward { topic, key } => CanonicalRule::Forward { topic, key: key.as_ref().map(|key| &*key.text) },
+        Action::Recent { key, of, cap } => {
+            CanonicalRule::Recent { key: (&*key.text).into(), of: (&*of.text).into(), cap: *cap }
+        }
+        Action::Top { key, of, by, windows, retention_ms } => CanonicalRule::Top {
+            key: (&*key.text).into(),
+            of: (&*of.text).into(),
+            by: CanonicalAmount::of(topic, by),
+            windows: windows.iter().map(|window| ((&*window.label).into(), window.length_ms)).collect(),
+            retention_ms: *retention_ms,
+        },
+        Action::Member { key, of, is_add, moves, tombstones_ms } => CanonicalRule::Member {
+            key: (&*key.text).into(),
+            of: (&*of.text).into(),
+            add: *is_add,
+            moves: moves.as_ref().map(|moves| (&*moves.text).into()),
+            tombstones_ms: *tombstones_ms,
+        },
+        Action::Forward { topic, key } => {
+            CanonicalRule::Forward { topic: (&**topic).into(), key: key.as_ref().map(|key| (&*key.text).into()) }
+        }
     }
 }
 
-/// The canonical JSON of a topic: the same for two files that say the same in another order or with other comments.
+/// The canonical JSON of a topic: the same for two files that say the same in another order or with other comments. `shards`
+/// is how many the store has: it decides where a key lies, and so what a shard's checkpoint means.
 ///
 /// # Errors
 /// Never in fact: all of it is text and numbers, which JSON has.
-pub(super) fn canonical_text(topic: &Topic) -> Result<String, serde_json::Error> {
-    let identity = |part: &IdentityPart| match part {
-        IdentityPart::Id => "id",
-        IdentityPart::Type => "type",
-        IdentityPart::Timestamp => "timestamp",
-        IdentityPart::Field(slot) => name(topic, *slot),
+pub(super) fn canonical_text(topic: &Topic, shards: u16) -> Result<String, serde_json::Error> {
+    let identity = |part: &IdentityPart| {
+        Cow::from(match part {
+            IdentityPart::Id => "id",
+            IdentityPart::Type => "type",
+            IdentityPart::Timestamp => "timestamp",
+            IdentityPart::Field(slot) => name(topic, *slot),
+        })
     };
     let mut events: Vec<CanonicalEvent<'_>> = topic
         .events
         .iter()
         .map(|event| {
-            let mut required: Vec<&str> = event.required.iter().map(|slot| name(topic, *slot)).collect();
+            let mut required: Vec<Cow<'_, str>> = event.required.iter().map(|slot| name(topic, *slot).into()).collect();
             required.sort_unstable();
             let rules = event.rules.iter().map(|entry| rule(topic, &entry.action)).collect();
-            CanonicalEvent { r#type: &event.name, version: &event.version, required, rules }
+            let schema = event.schema.as_ref().map(|schema| schema.text().into());
+            CanonicalEvent { r#type: (&*event.name).into(), version: (&*event.version).into(), required, schema, rules }
         })
         .collect();
-    events.sort_by_key(|event| (event.r#type, event.version));
+    events.sort_by(|a, b| (&a.r#type, &a.version).cmp(&(&b.r#type, &b.version)));
     serde_json::to_string(&Canonical {
-        topic: &topic.name,
+        topic: (&*topic.name).into(),
         decoder: DECODER_VERSION,
         hash: HASH_VERSION,
-        shards: SHARDS,
-        shapes: topic.shapes.iter().map(|shape| shape.name()).collect(),
+        shards,
+        shapes: topic.shapes.iter().map(|shape| shape.name().into()).collect(),
         identity: topic.identity.iter().map(identity).collect(),
         window_ms: topic.dedupe.window_ms,
         offsets: topic.dedupe.offsets,

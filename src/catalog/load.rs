@@ -1,4 +1,4 @@
-//! Finds the chosen catalogues: built in, a file, or a folder. The only IO of this room.
+//! Finds the chosen catalogues: built in, a file, or a folder. The only IO of this room, but for schemas (`schema`).
 
 use std::{
     fs, io,
@@ -11,10 +11,14 @@ use super::{
     plan::Catalog,
 };
 
-/// The built-in catalogues of this version.
-const BUILTIN: &[(&str, &str)] = &[("video", include_str!("builtin/video.toml"))];
-/// Built-in catalogues that later versions have.
-const NOT_YET: &[&str] = &["commerce", "social", "creator", "live"];
+/// The built-in catalogues.
+const BUILTIN: &[(&str, &str)] = &[
+    ("video", include_str!("builtin/video.toml")),
+    ("commerce", include_str!("builtin/commerce.toml")),
+    ("social", include_str!("builtin/social.toml")),
+    ("creator", include_str!("builtin/creator.toml")),
+    ("live", include_str!("builtin/live.toml")),
+];
 /// The catalogue where nothing is chosen.
 const DEFAULT: &str = "video";
 /// Largest catalogue file, bytes.
@@ -35,18 +39,12 @@ pub struct CatalogChoice {
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// No built-in catalogue has this name.
-    #[error("no built-in catalogue is called `{name}`{}; there is: video. Your own are chosen with CATALOG_PATH", did_you_mean(.nearest))]
+    #[error("no built-in catalogue is called `{name}`{}; there are: {}. Your own are chosen with CATALOG_PATH", did_you_mean(.nearest), builtin_names().collect::<Vec<_>>().join(", "))]
     Unknown {
         /// The name.
         name: String,
         /// The known name that is most like it.
         nearest: Option<&'static str>,
-    },
-    /// A built-in catalogue that later versions have.
-    #[error("the built-in catalogue `{name}` is known but not in this version yet; there is: video")]
-    NotYet {
-        /// The name.
-        name: String,
     },
     /// A file or folder cannot be read.
     #[error("reading the catalogue {path}: {source}; CATALOG_PATH names a TOML file or a folder of such")]
@@ -120,18 +118,13 @@ fn builtin(name: &str) -> Result<Source, CatalogError> {
     if let Some((name, text)) = BUILTIN.iter().find(|(known, _)| *known == name) {
         return Ok(Source { file: format!("builtin/{name}.toml"), text: (*text).to_owned() });
     }
-    if NOT_YET.contains(&name) {
-        return Err(CatalogError::NotYet { name: name.to_owned() });
-    }
-    let known = BUILTIN.iter().map(|(known, _)| *known).chain(NOT_YET.iter().copied());
-    let nearest = known_static(nearest(name, known));
+    let nearest = nearest(name, builtin_names());
     Err(CatalogError::Unknown { name: name.to_owned(), nearest })
 }
 
-/// The name as the constant that it is.
-fn known_static(name: Option<&str>) -> Option<&'static str> {
-    let known = BUILTIN.iter().map(|(known, _)| *known).chain(NOT_YET.iter().copied());
-    name.and_then(|name| known.into_iter().find(|known| *known == name))
+/// The names of the built-in catalogues.
+fn builtin_names() -> impl Iterator<Item = &'static str> {
+    BUILTIN.iter().map(|(name, _)| *name)
 }
 
 /// Reads a file, or all `*.toml` of a folder in the order of their names.

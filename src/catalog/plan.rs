@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
+use super::{retry::TopicRetry, schema::Schema};
 use crate::model::Fingerprint;
 
 /// The catalogues in force, together.
@@ -27,11 +28,17 @@ impl Catalog {
 
 /// The shape of an event on the wire (SPEC 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
 pub enum Shape {
-    /// `{"type", …fields}`.
-    Flat,
+    /// CloudEvents 1.0: `{"specversion":"1.0","id","source","type","time"?,"data"?}`, or the data alone with the others in
+    /// headers `ce_*`.
+    CloudEvents,
     /// `{"metadata":{…},"data":{…}}`.
     Nested,
+    /// `{"eventId","eventType","source","timestamp","version"?,"data":{…},"metadata"?:{…}}`.
+    Wide,
+    /// `{"type", …fields}`.
+    Flat,
     /// A plain object on a topic that has one event type; also wrapped as `{"pattern","data"}`.
     Bare,
 }
@@ -48,6 +55,26 @@ pub enum Priority {
     High,
     /// Flushed within 20 ms.
     Critical,
+}
+
+impl Priority {
+    /// All of them, the most urgent first.
+    pub const ALL: [Self; 4] = [Self::Critical, Self::High, Self::Normal, Self::Low];
+
+    /// Its name in events, headers and settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+
+    /// The priority of a name.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.name() == name)
+    }
 }
 
 /// Compression of a topic's record batches, as a publisher writes them.
@@ -75,9 +102,9 @@ pub struct Topic {
     pub catalog: String,
     /// Slots of the fields that choose the partition.
     pub key: Vec<Slot>,
-    /// Accepted shapes, in the order in which they are told apart. The first of `publish_shape` is what HTTP writes.
+    /// Accepted shapes, in the order in which they are told apart.
     pub shapes: Vec<Shape>,
-    /// The shape that HTTP publishing writes.
+    /// The shape that HTTP publishing writes: the first that the topic names, else nested.
     pub publish_shape: Shape,
     /// Number of partitions to create.
     pub partitions: i32,
@@ -91,8 +118,10 @@ pub struct Topic {
     pub identity: Vec<IdentityPart>,
     /// How far back duplicates are looked for.
     pub dedupe: DedupeWindow,
-    /// Attempts after the first before a delivery fails.
-    pub max_retries: u32,
+    /// What became of its events is told by their ids.
+    pub track: bool,
+    /// How its events are delivered again, where it says.
+    pub retry: TopicRetry,
     /// Default priority of its events.
     pub priority: Priority,
     /// Slots of fields that are masked wherever they would be shown.
@@ -168,6 +197,8 @@ pub struct EventType {
     pub version: Box<str>,
     /// Fields that must be there.
     pub required: Vec<Slot>,
+    /// What its data must fit.
+    pub schema: Option<Arc<Schema>>,
     /// What the event does.
     pub rules: Vec<Rule>,
 }
@@ -190,6 +221,8 @@ pub enum Action {
         key: Template,
         /// How much.
         by: Amount,
+        /// How long the key lives after the day that it names has ended, milliseconds; `None` for ever.
+        retention_ms: Option<i64>,
     },
     /// Keeps the highest value.
     Max {
@@ -248,6 +281,8 @@ pub enum Action {
         is_add: bool,
         /// The counter that moves by one where the presence really changed.
         moves: Option<Template>,
+        /// `order = "time"`: how long a store remembers what was taken out, milliseconds. `None` where the log's order decides.
+        tombstones_ms: Option<i64>,
     },
     /// Publishes the event to another topic.
     Forward {
@@ -265,6 +300,8 @@ pub enum Amount {
     Constant(i64),
     /// A field.
     Field(Decimal),
+    /// A field that is taken away.
+    Negated(Decimal),
 }
 
 /// A decimal field, scaled to an exact integer: with scale 2, 199.99 is 19999.
@@ -274,6 +311,8 @@ pub struct Decimal {
     pub slot: Slot,
     /// Digits after the point that are kept; more are an error.
     pub scale: u32,
+    /// The rule is skipped where the field is missing; else the event is a dead letter.
+    pub optional: bool,
 }
 
 /// A tumbling UTC window, whole hours or days.
@@ -323,11 +362,16 @@ impl fmt::Display for Template {
 }
 
 impl Shape {
+    /// All of them, in the order in which they are told apart where a topic names none. A shape's number is its place here.
+    pub const ALL: [Self; 5] = [Self::CloudEvents, Self::Nested, Self::Wide, Self::Flat, Self::Bare];
+
     /// The name in catalogues.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Flat => "flat",
+            Self::CloudEvents => "cloudevents",
             Self::Nested => "nested",
+            Self::Wide => "wide",
+            Self::Flat => "flat",
             Self::Bare => "bare",
         }
     }

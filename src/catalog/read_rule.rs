@@ -66,11 +66,17 @@ fn list(names: &[&str]) -> String {
 
 fn count<'t>(reader: &mut Reader<'t>, table: Table<'t>, fields: &mut Fields) -> Option<Action> {
     reader.only(table, &["count", "by", "retention", "shared"]);
-    if let Some(found) = reader.value(table, "retention") {
-        reader.not_yet(found.at, "`retention` of a count", "leave it out: the counters of all days stay");
-    }
     let by = amount(reader, table, fields);
-    Some(Action::Count { key: key(reader, table, "count", fields)?, by: by? })
+    let key = key(reader, table, "count", fields);
+    let retention = reader.value(table, "retention").map(|found| found.at);
+    let retention_ms = retention.map(|_| reader.duration_ms(table, "retention", "35d"));
+    if let (Some(at), Some(key)) = (retention, &key)
+        && !key.parts.contains(&Part::Day)
+    {
+        let help = "name the day in the key, as in \"orders:{day}\", or leave `retention` out";
+        reader.report(at, "`retention` needs {day} in the key: else no key is ever over", help);
+    }
+    Some(Action::Count { key: key?, by: by?, retention_ms })
 }
 
 fn highest_or_last<'t>(
@@ -86,7 +92,7 @@ fn highest_or_last<'t>(
         reader.report(table.at, format!("{kind} needs `of`"), help);
         return None;
     }
-    let of = decimal(reader, table, "of", 0, fields)?;
+    let (of, _) = decimal(reader, table, "of", 0, fields)?;
     let key = key?;
     Some(if kind == "max" { Action::Max { key, of } } else { Action::Last { key, of } })
 }
@@ -162,27 +168,19 @@ fn member<'t>(reader: &mut Reader<'t>, table: Table<'t>, fields: &mut Fields) ->
     reader.only(table, &["member", "of", "op", "moves", "order", "tombstones", "shared"]);
     let key = key(reader, table, "member", fields);
     let of = element(reader, table, "member", fields);
-    if let Some(order) = reader.text(table, "order") {
-        if order.value == "time" {
-            reader.not_yet(
-                order.at,
-                "order = \"time\"",
-                "use order = \"log\" on a topic whose key is in the set's key",
-            );
-        } else {
-            reader.choose(order, "order", &[("log", ())]);
-        }
+    let by_time = reader.choice(table, "order", &[("log", false), ("time", true)], false);
+    if !by_time && let Some(found) = reader.value(table, "tombstones") {
+        let help = "leave it out, or let the latest event decide: order = \"time\"";
+        reader.report(found.at, "`tombstones` has no effect with order = \"log\"", help);
     }
-    if let Some(found) = reader.value(table, "tombstones") {
-        reader.not_yet(found.at, "`tombstones`", "leave it out: it belongs to order = \"time\"");
-    }
+    let tombstones_ms = by_time.then(|| reader.duration_ms(table, "tombstones", "7d"));
     let moves = match table.values.get("moves") {
         Some(_) => Some(self::key(reader, table, "moves", fields)?),
         None => None,
     };
     let op = reader.required_text(table, "op", "\"add\" or \"remove\"")?;
     let is_add = reader.choose(op, "op", &[("add", true), ("remove", false)])?;
-    Some(Action::Member { key: key?, of: of?, is_add, moves })
+    Some(Action::Member { key: key?, of: of?, is_add, moves, tombstones_ms })
 }
 
 fn forward<'t>(reader: &mut Reader<'t>, table: Table<'t>, fields: &mut Fields) -> Option<Action> {
@@ -242,7 +240,10 @@ fn template(reader: &mut Reader<'_>, text: At<&str>, fields: &mut Fields) -> Opt
 fn amount<'t>(reader: &mut Reader<'t>, table: Table<'t>, fields: &mut Fields) -> Option<Amount> {
     match table.values.get("by").map(|value| value.get_ref().is_table()) {
         None => Some(Amount::Constant(1)),
-        Some(true) => decimal(reader, table, "by", 2, fields).map(Amount::Field),
+        Some(true) => {
+            let (decimal, negate) = decimal(reader, table, "by", 2, fields)?;
+            Some(if negate { Amount::Negated(decimal) } else { Amount::Field(decimal) })
+        }
         Some(false) => {
             let found = reader.findings.len();
             let by = reader.integer(table, "by", -MAX_AMOUNT..=MAX_AMOUNT, 1);
@@ -255,20 +256,25 @@ fn amount<'t>(reader: &mut Reader<'t>, table: Table<'t>, fields: &mut Fields) ->
     }
 }
 
-/// A decimal field with its scale.
+/// A decimal field with its scale, and whether it is negated, which only an amount can be. A question mark after its name
+/// means, as in a template, that the rule is skipped where the field is missing.
 fn decimal<'t>(
     reader: &mut Reader<'t>,
     table: Table<'t>,
     name: &str,
     default_scale: i64,
     fields: &mut Fields,
-) -> Option<Decimal> {
+) -> Option<(Decimal, bool)> {
     let example = format!("{{ field = \"amount\", scale = {default_scale} }}");
     let wanted = format!("a table, as {example}");
     let given = reader.table(table, name, "a decimal field", &wanted)?;
-    reader.only(given, &["field", "scale"]);
+    let is_amount = name == "by";
+    reader.only(given, if is_amount { &["field", "scale", "negate"] } else { &["field", "scale"] });
     let field = reader.required_text(given, "field", "\"amount\"")?;
+    let optional = field.value.strip_suffix('?');
+    let field = At { value: optional.unwrap_or(field.value), at: field.at };
+    let negate = is_amount && reader.flag(given, "negate");
     let scale = reader.integer(given, "scale", 0..=MAX_SCALE, default_scale) as u32;
     let slot: Slot = read_topic::slot(reader, field, fields)?;
-    Some(Decimal { slot, scale })
+    Some((Decimal { slot, scale, optional: optional.is_some() }, negate))
 }

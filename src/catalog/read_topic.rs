@@ -12,7 +12,7 @@ use super::{
     plan::{Compression, DedupeWindow, EventType, IdentityPart, Priority, Shape, Slot, Topic},
     read_rule,
     reader::{At, Reader, Table},
-    template,
+    retry, schema, template,
 };
 use crate::model::{Fingerprint, topic_hash};
 
@@ -20,8 +20,6 @@ use crate::model::{Fingerprint, topic_hash};
 const MAX_PARTITIONS: i64 = 10_000;
 /// Most offsets that duplicates are looked for in.
 const MAX_DEDUPE_OFFSETS: i64 = 16_777_216;
-/// Most attempts after the first.
-const MAX_RETRIES: i64 = 1_000;
 /// Longest topic name that Kafka takes.
 const MAX_TOPIC_NAME: usize = 249;
 /// Most rules of an event type.
@@ -41,6 +39,7 @@ const TOPIC_FIELDS: &[&str] = &[
     "dedupe",
     "track",
     "max_retries",
+    "retry",
     "priority",
     "sensitive",
     "event",
@@ -100,13 +99,14 @@ fn topic<'t>(reader: &mut Reader<'t>, table: Table<'t>, catalog: &str) -> Option
     let identity = identity(reader, table, &mut fields);
     let sensitive = slots(reader, table, "sensitive", &mut fields);
     let (events, drafts) = events(reader, table, &mut fields);
+    let names_shapes = table.values.get("shape").is_some();
     let shapes = shapes(reader, table, name.map_or("", |name| name.value), &events);
     let name = name?;
     let topic = Topic {
         name: name.value.into(),
         catalog: catalog.to_owned(),
         key,
-        publish_shape: shapes.first().copied().unwrap_or(Shape::Nested),
+        publish_shape: if names_shapes { shapes.first().copied().unwrap_or(Shape::Nested) } else { Shape::Nested },
         shapes,
         partitions: reader.integer(table, "partitions", 1..=MAX_PARTITIONS, 6) as i32,
         replication: replication(reader, table),
@@ -116,7 +116,8 @@ fn topic<'t>(reader: &mut Reader<'t>, table: Table<'t>, catalog: &str) -> Option
             .and_then(|text| reader.choose(text, "compression", COMPRESSIONS)),
         identity,
         dedupe: dedupe(reader, table),
-        max_retries: reader.integer(table, "max_retries", 0..=MAX_RETRIES, 3) as u32,
+        track: reader.flag(table, "track"),
+        retry: retry::read(reader, table),
         priority: reader.choice(table, "priority", PRIORITIES, Priority::Normal),
         sensitive,
         fields,
@@ -130,11 +131,6 @@ fn topic<'t>(reader: &mut Reader<'t>, table: Table<'t>, catalog: &str) -> Option
 
 /// What the format knows and this version does not do.
 fn not_yet<'t>(reader: &mut Reader<'t>, table: Table<'t>) {
-    if reader.flag(table, "track")
-        && let Some(found) = reader.value(table, "track")
-    {
-        reader.not_yet(found.at, "track = true", "leave `track` out");
-    }
     let cleanup = reader.text(table, "cleanup");
     match cleanup.map(|text| text.value) {
         None | Some("delete") => {}
@@ -211,25 +207,19 @@ fn replication<'t>(reader: &mut Reader<'t>, table: Table<'t>) -> Option<i16> {
     Some(reader.integer(table, "replication", 1..=i64::from(i16::MAX), 1) as i16)
 }
 
-/// The shapes of a topic. Where it names none: all that this version does and that can be told apart here.
+/// The shapes of a topic. Where it names none: all that can be told apart here.
 fn shapes<'t>(reader: &mut Reader<'t>, table: Table<'t>, topic: &str, events: &[EventType]) -> Vec<Shape> {
     let names_one_type = events.iter().all(|event| events.first().is_some_and(|first| first.name == event.name))
         || events.iter().any(|event| &*event.name == topic);
     let Some(names) = reader.texts(table, "shape") else {
-        let mut shapes = vec![Shape::Nested, Shape::Flat];
-        shapes.extend(names_one_type.then_some(Shape::Bare));
-        return shapes;
+        return Shape::ALL.into_iter().filter(|shape| *shape != Shape::Bare || names_one_type).collect();
     };
     if names.is_empty() {
         reader.report(table.at, "`shape` is an empty list", "name a shape, or leave `shape` out to take all");
     }
     let mut shapes = Vec::new();
     for name in names {
-        if matches!(name.value, "wide" | "cloudevents") {
-            reader.not_yet(name.at, &format!("shape `{}`", name.value), "use nested, flat or bare");
-            continue;
-        }
-        let known = [("nested", Shape::Nested), ("flat", Shape::Flat), ("bare", Shape::Bare)];
+        let known = Shape::ALL.map(|shape| (shape.name(), shape));
         let Some(shape) = reader.choose(name, "shape", &known) else { continue };
         if shape == Shape::Bare && !names_one_type {
             let help = "give the topic one event type, or the name of one of its types, or take another shape";
@@ -263,12 +253,10 @@ fn events<'t>(
 
 fn event<'t>(reader: &mut Reader<'t>, table: Table<'t>, fields: &mut Vec<Box<str>>) -> Option<(EventType, DraftEvent)> {
     reader.only(table, EVENT_FIELDS);
-    if let Some(schema) = reader.value(table, "schema") {
-        reader.not_yet(schema.at, "`schema`", "use the short form, as required = [\"videoId\"]");
-    }
     let name = reader.required_text(table, "type", "\"video.view\"");
     let version = version(reader, table);
     let required = slots(reader, table, "required", fields);
+    let schema = reader.text(table, "schema").and_then(|name| schema::read(reader, name));
     let wanted = "a list of tables, as [{ count = \"video:{videoId}:views\" }]";
     let tables = reader.tables(table, "rules", "a rule", wanted);
     if tables.len() > MAX_RULES {
@@ -287,7 +275,7 @@ fn event<'t>(reader: &mut Reader<'t>, table: Table<'t>, fields: &mut Vec<Box<str
         let help = format!("at most {MAX_TOPIC_NAME} bytes and no control characters");
         reader.report(name.at, format!("{:?} is no event type", name.value), help);
     }
-    let event = EventType { name: name.value.into(), version, required, rules };
+    let event = EventType { name: name.value.into(), version, required, schema, rules };
     Some((event, DraftEvent { place: reader.place(name.at), rules: drafts }))
 }
 

@@ -118,20 +118,46 @@ impl<'t> Reader<'t> {
 
     /// A whole number within a range; the default where it is absent or wrong.
     pub(super) fn integer(&mut self, table: Table<'t>, name: &str, range: RangeInclusive<i64>, default: i64) -> i64 {
-        let Some(found) = self.value(table, name) else { return default };
+        self.whole(table, name, range, &format!("; the default is {default}")).unwrap_or(default)
+    }
+
+    /// A whole number within a range; `None` where it is absent or wrong.
+    pub(super) fn given_integer(&mut self, table: Table<'t>, name: &str, range: RangeInclusive<i64>) -> Option<i64> {
+        self.whole(table, name, range, "")
+    }
+
+    fn whole(&mut self, table: Table<'t>, name: &str, range: RangeInclusive<i64>, otherwise: &str) -> Option<i64> {
+        let found = self.value(table, name)?;
         let Some(number) = found.value.as_integer() else {
             self.wrong_type(found, name, "a whole number");
-            return default;
+            return None;
         };
-        match i64::from_str_radix(number.as_str(), number.radix()) {
-            Ok(value) if range.contains(&value) => value,
-            _ => {
-                let (low, high) = range.into_inner();
-                let help = format!("`{name}` lies between {low} and {high}; the default is {default}");
-                self.report(found.at, format!("`{name}` is {number}"), help);
-                default
-            }
+        let value = i64::from_str_radix(number.as_str(), number.radix()).ok().filter(|value| range.contains(value));
+        if value.is_none() {
+            let (low, high) = range.into_inner();
+            let help = format!("`{name}` lies between {low} and {high}{otherwise}");
+            self.report(found.at, format!("`{name}` is {number}"), help);
         }
+        value
+    }
+
+    /// A number within a range; `None` where it is absent or wrong.
+    pub(super) fn number(&mut self, table: Table<'t>, name: &str, range: RangeInclusive<f64>) -> Option<f64> {
+        let found = self.value(table, name)?;
+        let text = match found.value {
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            _ => {
+                self.wrong_type(found, name, "a number");
+                return None;
+            }
+        };
+        let value = text.parse().ok().filter(|value| range.contains(value));
+        if value.is_none() {
+            let (low, high) = range.into_inner();
+            self.report(found.at, format!("`{name}` is {text}"), format!("`{name}` lies between {low} and {high}"));
+        }
+        value
     }
 
     /// `true` or `false`; false where it is absent or wrong.

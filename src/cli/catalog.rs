@@ -1,4 +1,8 @@
-//! `catalog lint` and `catalog show`.
+//! `catalog init` ([`init`]), `catalog lint`, `catalog show`, `catalog schema`, `catalog test` ([`test`]) and `catalog activate` ([`activate`]).
+
+mod activate;
+mod init;
+mod test;
 
 use std::{io::Write, path::PathBuf};
 
@@ -7,9 +11,12 @@ use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
-use crate::catalog::{
-    self, CatalogChoice, Source, format_ms, nearest,
-    plan::{Catalog, Topic},
+use crate::{
+    catalog::{
+        self, CatalogChoice, Source, format_ms, nearest,
+        plan::{Catalog, Topic},
+    },
+    config::Config,
 };
 
 /// Looks at catalogues: which topics and events there are, and what each does.
@@ -23,10 +30,18 @@ pub struct CatalogArgs {
 /// What to do with catalogues.
 #[derive(Subcommand, Clone, Debug)]
 pub enum CatalogAction {
+    /// Writes a commented file to begin with.
+    Init(init::InitArgs),
     /// Says everything that is wrong with catalogues, and what would be right. Exit code 1 where there is something.
     Lint(LintArgs),
     /// Shows the topics, event types and rules in force.
     Show(ShowArgs),
+    /// Writes a JSON Schema of the catalogue file, by which an editor checks and completes it.
+    Schema,
+    /// Runs example events through the rules and shows what they come to. Exit code 1 where the file expects otherwise.
+    Test(test::TestArgs),
+    /// Puts the rules of this catalogue in force while members of other rules run. Exit code 1 where they are not.
+    Activate(activate::ActivateArgs),
 }
 
 /// Arguments of `catalog lint`.
@@ -49,15 +64,30 @@ pub struct ShowArgs {
     pub json: bool,
 }
 
-/// Runs the command and returns the exit code. `choice` is what the configuration chooses; `is_terminal` says that a person
-/// reads `out`.
+/// Runs the command and returns the exit code. `is_terminal` says that a person reads `out`.
 ///
 /// # Errors
-/// A catalogue cannot be read, `show` meets one with findings or an unknown name, or `out` cannot be written.
-pub fn run(args: &CatalogArgs, choice: &CatalogChoice, is_terminal: bool, out: &mut dyn Write) -> Result<u8> {
+/// A catalogue cannot be read or written, `show` meets one with findings or an unknown name, `activate` cannot do it, or `out` cannot be
+/// written.
+pub async fn run(args: &CatalogArgs, config: &Config, is_terminal: bool, out: &mut dyn Write) -> Result<u8> {
+    let choice = crate::app::choice(config);
     match &args.action {
-        CatalogAction::Lint(args) => lint(args, choice, out),
-        CatalogAction::Show(args) => show(args, choice, is_terminal, out),
+        CatalogAction::Init(args) => init::run(args, out),
+        CatalogAction::Lint(args) => lint(args, &choice, out),
+        CatalogAction::Schema => {
+            out.write_all(catalog::FILE_SCHEMA.as_bytes())?;
+            Ok(0)
+        }
+        CatalogAction::Show(args) => {
+            let catalog = Catalog::load(&choice).context("loading the catalogue")?.for_shards(config.store.shards())?;
+            show(args, &catalog, is_terminal, out)
+        }
+        CatalogAction::Test(args) => {
+            test::run(args, &Catalog::load(&choice).context("loading the catalogue")?, is_terminal, out)
+        }
+        CatalogAction::Activate(args) => {
+            activate::run(args, config, &*super::run::catalog(config)?, is_terminal, out).await
+        }
     }
 }
 
@@ -88,8 +118,7 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-fn show(args: &ShowArgs, choice: &CatalogChoice, is_terminal: bool, out: &mut dyn Write) -> Result<u8> {
-    let catalog = Catalog::load(choice).context("loading the catalogue")?;
+fn show(args: &ShowArgs, catalog: &Catalog, is_terminal: bool, out: &mut dyn Write) -> Result<u8> {
     let topics: Vec<&Topic> = catalog
         .topics
         .iter()
@@ -121,7 +150,12 @@ fn as_json(topic: &Topic) -> Result<Value, serde_json::Error> {
         "partitions": topic.partitions,
         "retention": format_ms(topic.retention_ms),
         "publishShape": topic.publish_shape.name(),
-        "maxRetries": topic.max_retries,
+        "maxRetries": topic.retry.max,
+        "retry": {
+            "initialMs": topic.retry.initial_ms,
+            "factor": topic.retry.factor,
+            "maxDelayMs": topic.retry.max_delay_ms,
+        },
         "sensitive": names(&topic.sensitive),
         "deadLetterTopic": topic.dead_letter_topic(),
         "fingerprint": topic.fingerprint.to_string(),
@@ -148,9 +182,14 @@ fn as_table(topics: &[&Topic]) -> Table {
 mod tests {
     use super::*;
 
+    fn try_run(action: CatalogAction, is_terminal: bool, out: &mut dyn Write) -> Result<u8> {
+        let config = crate::config::load(&crate::config::Environment::default(), None).unwrap().config;
+        futures::executor::block_on(run(&CatalogArgs { action }, &config, is_terminal, out))
+    }
+
     fn output(action: CatalogAction, is_terminal: bool) -> (u8, String) {
         let mut out = Vec::new();
-        let code = run(&CatalogArgs { action }, &CatalogChoice::default(), is_terminal, &mut out).unwrap();
+        let code = try_run(action, is_terminal, &mut out).unwrap();
         (code, String::from_utf8(out).unwrap())
     }
 
@@ -186,7 +225,23 @@ mod tests {
         assert_eq!(json["topics"][0]["counted"]["events"][0]["type"], "video.view");
         assert_eq!(json["topics"].as_array().map(Vec::len), Some(1));
         let action = CatalogAction::Show(ShowArgs { name: Some("video.veiws".to_owned()), json: false });
-        let error = run(&CatalogArgs { action }, &CatalogChoice::default(), true, &mut Vec::new()).unwrap_err();
+        let error = try_run(action, true, &mut Vec::new()).unwrap_err();
         assert!(error.to_string().contains("did you mean `video.views`?"), "{error}");
+    }
+
+    #[test]
+    fn show_gives_the_fingerprint_that_counting_uses() {
+        let shown = |shards: &str| {
+            let action = CatalogAction::Show(ShowArgs { name: Some("video.views".to_owned()), json: true });
+            let environment = [("STORE_SHARDS", shards), ("REDIS_HOST", "127.0.0.1")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let config = crate::config::load(&environment.into(), None).unwrap().config;
+            let mut out = Vec::new();
+            futures::executor::block_on(run(&CatalogArgs { action }, &config, false, &mut out)).unwrap();
+            serde_json::from_slice::<Value>(&out).unwrap()["topics"][0]["fingerprint"].clone()
+        };
+        let catalog = Catalog::load(&CatalogChoice::default()).unwrap().for_shards(3).unwrap();
+        assert_eq!(shown("3"), json!(catalog.topic("video.views").unwrap().fingerprint.to_string()));
+        assert_ne!(shown("3"), shown("1"));
     }
 }

@@ -82,6 +82,11 @@ fn check(
     if let Some(listen) = config.http.metrics_listen {
         writeln!(out, "metrics     http://{listen}/metrics")?;
     }
+    for subscription in &config.subscriptions {
+        let config::SubscriptionConfig { group, topics, types, .. } = subscription;
+        let what = if topics.is_empty() { types } else { topics };
+        writeln!(out, "delivers    {} to {group}", what.join(", "))?;
+    }
     let total: u64 = windows.iter().map(DedupeWindow::bytes).sum();
     writeln!(out, "memory      {} for duplicate windows at most", mebibytes(total))?;
     for window in windows.iter().filter(|window| window.bytes() > 0) {

@@ -5,11 +5,15 @@ pub mod catalog;
 pub mod config;
 pub mod counters;
 pub mod demo;
+pub mod dlq;
 pub mod endpoint;
+pub mod groups;
 pub mod healthcheck;
 pub mod offsets;
 pub mod publish;
 mod run;
+pub mod schemas;
+pub mod topics;
 
 use std::{io::IsTerminal, path::PathBuf};
 
@@ -40,13 +44,21 @@ enum Command {
     Counters(counters::CountersArgs),
     /// Show how far each partition is counted, and move that
     Offsets(offsets::OffsetsArgs),
-    /// Check and show catalogues
+    /// Show who holds what, and how far each group is behind
+    Groups(groups::GroupsArgs),
+    /// Look at dead letters, replay and purge them
+    Dlq(dlq::DlqArgs),
+    /// Compare the broker's topics with the catalogue, make them so, describe and delete them
+    Topics(topics::TopicsArgs),
+    /// Begin, check and show catalogues, put changed rules in force
     Catalog(catalog::CatalogArgs),
+    /// Compare the schemas of events: whether a change can be lived with
+    Schemas(schemas::SchemasArgs),
     /// Check and show the configuration
     Config(config::ConfigArgs),
     /// Ask the running process whether it is ready; exit code 0 if it is
     Healthcheck(healthcheck::HealthcheckArgs),
-    /// Measure the whole path from a loaded topic to counters in the store
+    /// Measure the whole path from a loaded topic to counters in the store, or to a service
     Bench(bench::Args),
 }
 
@@ -69,12 +81,19 @@ impl Cli {
             Some(Command::Bench(args)) => bench::run(args, load()?.config, &mut out).await,
             Some(Command::Publish(args)) => publish::run(args, &local(&load()?.config)?, &mut out).await,
             Some(Command::Counters(args)) => counters::run(args, &load()?.config, &mut out).await,
+            Some(Command::Dlq(args)) => dlq::run(args, &local(&load()?.config)?, is_terminal, &mut out).await,
+            Some(Command::Groups(args)) => groups::run(args, &local(&load()?.config)?, is_terminal, &mut out).await,
             Some(Command::Offsets(args)) => {
                 let config = load()?.config;
                 offsets::run(args, &config, &*run::catalog(&config)?, is_terminal, &mut out).await
             }
+            Some(Command::Topics(args)) => {
+                let config = load()?.config;
+                topics::run(args, &config, &*run::catalog(&config)?, is_terminal, &mut out).await
+            }
             Some(Command::Healthcheck(args)) => healthcheck::run(args, &local(&load()?.config)?, &mut out).await,
-            Some(Command::Catalog(args)) => catalog::run(&args, &run::choice(&load()?.config), is_terminal, &mut out),
+            Some(Command::Catalog(args)) => catalog::run(&args, &load()?.config, is_terminal, &mut out).await,
+            Some(Command::Schemas(args)) => schemas::run(&args, is_terminal, &mut out),
             Some(Command::Config(args)) => {
                 config::run(&args, &environment, self.config.as_deref(), windows, is_terminal, &mut out)
             }

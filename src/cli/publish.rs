@@ -193,6 +193,7 @@ fn write_receipt(out: &mut dyn Write, receipt: &Value, json: bool) -> anyhow::Re
     }
     let text = |name: &str| receipt.get(name).map(|value| value.to_string().trim_matches('"').to_owned());
     let part = |name: &str| text(name).unwrap_or_default();
-    writeln!(out, "{}:{}:{}  {}", part("topic"), part("partition"), part("offset"), part("eventId"))?;
+    let before = if receipt.get("duplicate") == Some(&Value::Bool(true)) { "  (published before)" } else { "" };
+    writeln!(out, "{}:{}:{}  {}{before}", part("topic"), part("partition"), part("offset"), part("eventId"))?;
     Ok(())
 }

@@ -20,7 +20,7 @@ pub fn env_example() -> String {
     for area in Area::ALL {
         let _ = write!(text, "\n# --- {} ---\n", area.title());
         for setting in table::ALL.iter().filter(|setting| setting.area == area) {
-            if setting.state == State::Works {
+            if setting.state == State::Works && setting.kind != Kind::Tables {
                 write_setting(&mut text, setting);
             }
         }

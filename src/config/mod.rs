@@ -9,10 +9,13 @@ mod example;
 mod partitions;
 mod reader;
 mod redis_url;
+mod registry;
 mod roles;
 mod security;
 mod setting;
 mod sources;
+mod store;
+mod subscriptions;
 pub mod table;
 mod types;
 mod validate;
@@ -26,9 +29,11 @@ pub use error::{ConfigError, Problem};
 pub use example::env_example;
 pub use setting::{Area, Kind, Setting, State};
 pub use sources::{CONFIG_FILE, Given, Source, Sources};
+pub use subscriptions::add_handled;
 pub use types::{
-    Config, CountingConfig, HttpConfig, KafkaConfig, KafkaSasl, KafkaTls, KafkaToken, LogChoice, LogFormat,
-    OffsetReset, PasswordMechanism, RedisConfig, Roles, RunningConfig, StoreChoice,
+    Config, CountingConfig, DeliveryMode, HttpConfig, KafkaConfig, KafkaSasl, KafkaToken, LogChoice, LogFormat,
+    OffsetReset, PasswordMechanism, PostConfig, RedisConfig, RegistryConfig, RetryConfig, Roles, RunningConfig,
+    StoreChoice, SubscriptionConfig, TlsConfig,
 };
 
 /// A configuration that can run, and what was odd about it.

@@ -33,6 +33,11 @@ impl<'a> Reader<'a> {
         self.sources.text(setting)
     }
 
+    /// What the file has as tables of this name.
+    pub fn tables(&self, setting: &Setting) -> Option<&'a serde_json::Value> {
+        self.sources.tables(setting)
+    }
+
     /// A secret that was given, and the file that it came from.
     pub fn secret(&self, setting: &Setting) -> Option<SecretSource> {
         let given = self.sources.given(setting)?;

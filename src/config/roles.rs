@@ -15,5 +15,5 @@ pub fn read(reader: &mut Reader<'_>) -> Roles {
         reader.refuse(&t::ROLES, format!("names no role; leave it out, or take some of {}", NAMES.join(", ")));
     }
     let has = |role: &str| named.iter().any(|name| name.eq_ignore_ascii_case(role));
-    Roles { publish: has("publish"), count: has("count") }
+    Roles { publish: has("publish"), count: has("count"), deliver: has("deliver") }
 }

@@ -6,7 +6,7 @@ use super::{
     reader::Reader,
     setting::Setting,
     table::{self as t},
-    types::{KafkaSasl, KafkaTls, KafkaToken, LogChoice, PasswordMechanism},
+    types::{KafkaSasl, KafkaToken, LogChoice, PasswordMechanism, TlsConfig},
 };
 use crate::model::SecretSource;
 
@@ -48,8 +48,8 @@ pub fn read(
     reader: &mut Reader<'_>,
     warnings: &mut Vec<String>,
     log: &LogChoice,
-) -> (Option<KafkaTls>, Option<KafkaSasl>) {
-    let tls = tls(reader, warnings);
+) -> (Option<TlsConfig>, Option<KafkaSasl>) {
+    let tls = tls(reader, warnings, &KAFKA_TLS);
     let sasl = sasl(reader);
     let LogChoice::Kafka { brokers } = log else {
         for setting in SETTINGS.into_iter().filter(|setting| reader.is_given(setting)) {
@@ -74,26 +74,42 @@ pub fn read(
     (tls, sasl)
 }
 
-fn tls(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> Option<KafkaTls> {
+/// Settings of TLS towards one kind of server.
+pub(super) struct TlsSettings {
+    pub enabled: &'static Setting,
+    pub ca: &'static Setting,
+    pub cert: &'static Setting,
+    pub key: &'static Setting,
+}
+
+const KAFKA_TLS: TlsSettings = TlsSettings {
+    enabled: &t::KAFKA_TLS_ENABLED,
+    ca: &t::KAFKA_TLS_CA,
+    cert: &t::KAFKA_TLS_CERT,
+    key: &t::KAFKA_TLS_KEY,
+};
+
+/// TLS as the settings have it: where a certificate is named, it is on unless they say otherwise.
+pub(super) fn tls(reader: &mut Reader<'_>, warnings: &mut Vec<String>, of: &TlsSettings) -> Option<TlsConfig> {
+    let TlsSettings { enabled, ca, cert, key } = of;
     let path = |reader: &Reader<'_>, setting: &Setting| reader.text(setting).map(PathBuf::from);
-    let (ca, cert, key) =
-        (path(reader, &t::KAFKA_TLS_CA), path(reader, &t::KAFKA_TLS_CERT), path(reader, &t::KAFKA_TLS_KEY));
-    let enabled = reader.flag(&t::KAFKA_TLS_ENABLED);
-    if cert.is_some() && key.is_none() {
-        reader.refuse(&t::KAFKA_TLS_CERT, "needs KAFKA_TLS_KEY, the key of this certificate");
+    let (ca_file, cert_file, key_file) = (path(reader, ca), path(reader, cert), path(reader, key));
+    let is_enabled = reader.flag(enabled);
+    if cert_file.is_some() && key_file.is_none() {
+        reader.refuse(cert, format!("needs {}, the key of this certificate", key.name));
     }
-    if key.is_some() && cert.is_none() {
-        reader.refuse(&t::KAFKA_TLS_KEY, "needs KAFKA_TLS_CERT, the certificate of this key");
+    if key_file.is_some() && cert_file.is_none() {
+        reader.refuse(key, format!("needs {}, the certificate of this key", cert.name));
     }
-    let has_files = ca.is_some() || cert.is_some();
-    if enabled == Some(false) {
-        for setting in [&t::KAFKA_TLS_CA, &t::KAFKA_TLS_CERT, &t::KAFKA_TLS_KEY] {
+    let has_files = ca_file.is_some() || cert_file.is_some();
+    if is_enabled == Some(false) {
+        for setting in [ca, cert, key] {
             if reader.is_given(setting) {
-                warnings.push(format!("{} does nothing: KAFKA_TLS_ENABLED is false", setting.name));
+                warnings.push(format!("{} does nothing: {} is false", setting.name, enabled.name));
             }
         }
     }
-    enabled.unwrap_or(has_files).then(|| KafkaTls { ca, identity: cert.zip(key) })
+    is_enabled.unwrap_or(has_files).then(|| TlsConfig { ca: ca_file, identity: cert_file.zip(key_file) })
 }
 
 fn sasl(reader: &mut Reader<'_>) -> Option<KafkaSasl> {

@@ -62,7 +62,7 @@ pub enum Kind {
     Address,
     /// An IP address and a port.
     Endpoint,
-    /// `redis://[user[:password]@]host[:port][/db]`.
+    /// `redis://[user[:password]@]host[:port][/db]`, or several hosts with `redis-sentinel://` and `redis-cluster://`.
     RedisUrl,
     /// `topic:0-3,5;other:0`.
     Partitions,
@@ -88,7 +88,10 @@ impl Kind {
             Kind::Brokers => "host:port, several separated by commas, such as localhost:9092".into(),
             Kind::Address => "an IP address, such as 127.0.0.1".into(),
             Kind::Endpoint => "an IP address and a port, such as 127.0.0.1:9308".into(),
-            Kind::RedisUrl => "redis://[user[:password]@]host[:port][/db]".into(),
+            Kind::RedisUrl => "redis://[user[:password]@]host[:port][/db], \
+                               redis-sentinel://[user[:password]@]sentinel[:port][,...]/service[/db] or \
+                               redis-cluster://[user[:password]@]host[:port][,...]"
+                .into(),
             Kind::Partitions => "topics with their partitions, such as video.views:0-3,5;video.likes:0".into(),
             Kind::Origins => "* or origins separated by commas, such as https://example.com".into(),
             Kind::LogFilter => "a level (error, warn, info, debug, trace) or directives such as \

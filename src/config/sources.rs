@@ -50,6 +50,8 @@ pub struct Given {
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     given: BTreeMap<&'static str, Given>,
+    /// What stands in the file as tables.
+    tables: BTreeMap<&'static str, serde_json::Value>,
     /// The configuration file, where there is one.
     pub file: Option<PathBuf>,
 }
@@ -70,7 +72,7 @@ impl Sources {
             }
         }
         let figment = figment.merge(EnvironmentProvider(environment));
-        let mut sources = Self { given: BTreeMap::new(), file };
+        let mut sources = Self { given: BTreeMap::new(), tables: BTreeMap::new(), file };
         match figment.data() {
             Ok(profiles) => sources.take(&figment, profiles.into_values().flatten(), &mut problems),
             Err(errors) => {
@@ -83,6 +85,11 @@ impl Sources {
     /// The value given for a setting.
     pub fn given(&self, setting: &Setting) -> Option<&Given> {
         self.given.get(setting.name)
+    }
+
+    /// What the file has as tables of this name.
+    pub fn tables(&self, setting: &Setting) -> Option<&serde_json::Value> {
+        self.tables.get(setting.name)
     }
 
     /// The value given for a setting, else its default.
@@ -98,6 +105,11 @@ impl Sources {
                 figment.get_metadata(value.tag()).is_some_and(|metadata| metadata.name == ENVIRONMENT);
             let source = if from_environment { Source::Environment } else { Source::File };
             if let Some(setting) = table::find(&name).filter(|setting| from_environment || setting.key() == key) {
+                if setting.kind == Kind::Tables {
+                    // Read by whoever knows the tables' fields.
+                    let read = value.deserialize().unwrap_or(serde_json::Value::Null);
+                    self.tables.insert(setting.name, read);
+                }
                 match text_of(setting, &value) {
                     Some(text) => drop(self.given.insert(setting.name, Given { text, source })),
                     None => problems.push(Problem::new(key, format!("must be {}", setting.kind.expects()))),
@@ -178,7 +190,7 @@ fn read_toml(path: &Path) -> Result<String, String> {
 }
 
 /// A secret from its file, without the line end that editors put there.
-fn read_secret(path: &Path) -> std::io::Result<String> {
+pub(super) fn read_secret(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     fs::File::open(path)?.take(MAX_SECRET_BYTES).read_to_string(&mut text)?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())

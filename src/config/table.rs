@@ -75,31 +75,38 @@ settings! {
         REDIS_PORT: count(1, 65_535), "Port at REDIS_HOST.", or("6379");
         REDIS_USERNAME: Kind::Text, "ACL user.";
         REDIS_PASSWORD: Kind::Text, "Password.", secret();
+        REDIS_TLS_ENABLED: Kind::Flag, "TLS to Redis, its sentinels too. Unset: true with a rediss:// URL, or where REDIS_TLS_CA or REDIS_TLS_CERT is set.";
+        REDIS_TLS_CA: Kind::Path, "Certificates of the CAs that sign the servers' (PEM, one or several). Unset: those that the system trusts.";
+        REDIS_TLS_CERT: Kind::Path, "Client certificate, with its chain (PEM). Read again when it was renewed, as the other TLS files are.";
+        REDIS_TLS_KEY: Kind::Path, "Key of the client certificate (PEM, not encrypted).";
+        REDIS_SENTINEL_USERNAME: Kind::Text, "ACL user at the sentinels of a redis-sentinel:// URL.";
+        REDIS_SENTINEL_PASSWORD: Kind::Text, "Password at the sentinels; REDIS_PASSWORD is the servers'.", secret();
         REDIS_DB: count(0, 255), "Number of the database at REDIS_HOST.", or("0");
         REDIS_KEY_PREFIX: Kind::Text, "Goes before every key, so that several deployments can share a Redis.", or("");
         REDIS_ALLOW_EVICTION: Kind::Flag, "Start though the Redis may evict keys. Counts are lost then.", or("false");
-        STORE_SHARDS: count(1, 16_384), "Into how many parts the results are split.", only("1");
-        DATABASE_URL: Kind::Text, "PostgreSQL for counters:persistent.", secret(), later();
+        STORE_SHARDS: count(1, 64), "Into how many parts the results are split in Redis, each with a hash tag of its own. It is fixed when a REDIS_KEY_PREFIX is first used.", or("1");
+        DATABASE_URL: Kind::Text, "PostgreSQL that takes the copy of the totals, instead of counters:persistent in Redis: postgres://USER:PASSWORD@HOST:PORT/NAME, with ?sslmode=verify-full for TLS and &sslrootcert=FILE for a CA of your own. Needs Redis as the store.", secret();
     }
     Counting {
-        CATALOG: Kind::List, "The built-in catalogues that run. Unset: video, or none where CATALOG_PATH is set.";
+        CATALOG: Kind::List, "The built-in catalogues that run: video, commerce, social, creator, live. Unset: video, or none where CATALOG_PATH is set.";
         CATALOG_PATH: Kind::Path, "A catalogue file of your own, or a folder of them.";
         TOPICS: Kind::List, "The catalogues' topics that are counted here. Unset: all.";
         PARTITIONS: Kind::Partitions, "The partitions that are counted here, by hand. Unset: all.";
-        ROLES: Kind::List, "What this process does: publish, count, deliver, console. Deliver and console do nothing in this version.", or("publish,count,deliver,console");
+        ROLES: Kind::List, "What this process does: publish, count, deliver, console. Console does nothing in this version.", or("publish,count,deliver,console");
         BATCH_SIZE: count(1, 1_000_000), "Events decoded in one batch at most.", or("10000");
         BATCH_TIMEOUT: millis(1, 60_000), "How long a fetch waits for data.", or("500");
-        FLUSH_INTERVAL_MS: millis(1, 60_000), "How often results are written to the store.", or("100");
-        COUNTER_FLUSH_INTERVAL: millis(1_000, 86_400_000), "How often totals go to counters:persistent.", later();
+        FLUSH_INTERVAL_MS: millis(1, 60_000), "How often results are written to the store; up to four times as long while all that waits lies more than 50,000 records behind the log's end.", or("100");
+        COUNTER_FLUSH_INTERVAL: millis(1_000, 86_400_000), "How often totals that changed are copied to counters:persistent or DATABASE_URL, from which an emptied store is restored.", or("30000");
         SESSION_TIMEOUT_MS: millis(1_000, MAX_WAIT_MS), "When a silent member is replaced by the others of its group.", or("10000");
         HEARTBEAT_INTERVAL_MS: millis(100, MAX_WAIT_MS), "How often a member says that it lives. Unset: 3000, or a third of SESSION_TIMEOUT_MS where that is less.";
         MIRROR_OFFSETS: Kind::Flag, "Copy checkpoints to the broker as the offsets of KAFKA_CONSUMER_GROUP, for tools that show lag. Unset: true with Kafka, false with the embedded log.";
-        TOPICS_AUTO_APPLY: Kind::Flag, "Create the catalogue's missing topics at the start.", or("true");
-        MAX_RETRIES: count(0, 1_000), "Attempts after the first before a delivery fails.", later();
-        RETRY_INITIAL_MS: millis(1, MAX_WAIT_MS), "Wait before the first retry of a delivery.", later();
-        RETRY_FACTOR: Kind::Text, "How that wait grows.", later();
-        RETRY_MAX_DELAY_MS: millis(1, 86_400_000), "Where it stops growing.", later();
-        SUBSCRIPTION: Kind::Tables, "Deliveries over HTTP: [[subscription]] in the file.", later();
+        TOPICS_AUTO_APPLY: Kind::Flag, "Make the broker's topics as the catalogue says at the start: missing ones are created, settings mended where that deletes no records. `streamgauge topics apply` does the rest.", or("true");
+        DLQ_MAX_REPLAYS: count(1, 1_000), "How often the record of a dead letter is replayed at most. One that has failed again each time is parked: it is listed, and not replayed any more.", or("5");
+        MAX_RETRIES: count(0, 1_000), "Attempts to deliver an event after the first, where neither its subscription nor its topic says.", or("3");
+        RETRY_INITIAL_MS: millis(1, MAX_WAIT_MS), "Wait before the first of them, where neither says.", or("5000");
+        RETRY_FACTOR: Kind::Text, "By which each further wait is longer, from 1 to 100.", or("2");
+        RETRY_MAX_DELAY_MS: millis(1, 86_400_000), "Where it stops growing.", or("300000");
+        SUBSCRIPTION: Kind::Tables, "Deliveries over HTTP: [[subscription]] in the file.";
     }
     Http {
         PORT: count(0, 65_535), "Port of the API; 0 takes a free one and the log says which.", or("3007");
@@ -115,7 +122,10 @@ settings! {
         LOG_LEVEL: Kind::LogFilter, "How much is logged.", or("info");
         LOG_FORMAT: Kind::Choice(&["json", "text"]), "JSON lines, or text for a terminal.", or("json");
         SHUTDOWN_TIMEOUT: millis(100, MAX_WAIT_MS), "How long stopping may take to finish and flush.", or("8000");
-        SCHEMA_REGISTRY_URL: Kind::Text, "Confluent Schema Registry.", later();
+        SCHEMA_REGISTRY_URL: Kind::Text, "Confluent Schema Registry: values that name a schema of it (Avro, Protobuf, JSON Schema) are counted. http://HOST:8081, with USER:PASSWORD@ before the host if need be.", secret();
+        SCHEMA_REGISTRY_USERNAME: Kind::Text, "User there, instead of the URL's.";
+        SCHEMA_REGISTRY_PASSWORD: Kind::Text, "Password there.", secret();
+        SCHEMA_REGISTRY_TLS_CA: Kind::Path, "Certificates of CAs to trust there beside the system's (PEM, one or several).";
         OTEL_EXPORTER_OTLP_ENDPOINT: Kind::Text, "Where traces go.", ignored();
     }
 }
@@ -131,6 +141,7 @@ pub const PREFIXES: &[&str] = &[
     "FLUSH_",
     "COUNTER_",
     "RETRY_",
+    "DLQ_",
     "MIRROR_",
     "HTTP_",
     "CORS_",
@@ -140,6 +151,7 @@ pub const PREFIXES: &[&str] = &[
     "LOG_FORMAT_",
     "SESSION_TIMEOUT_",
     "HEARTBEAT_",
+    "SCHEMA_REGISTRY_",
 ];
 
 /// Names that begin like ours and belong to others: the proxy of HTTP clients.

@@ -48,6 +48,14 @@ fn log_and_store_are_chosen_independently() {
         (&[("REDIS_HOST", "r")], "embedded log on 127.0.0.1:9092, Redis at r:6379/0"),
         (&[("REDIS_URL", "redis://:p@r:1/2")], "embedded log on 127.0.0.1:9092, Redis at r:1/2"),
         (
+            &[("REDIS_URL", "redis-sentinel://a,b:1/main/2")],
+            "embedded log on 127.0.0.1:9092, Redis service main of the sentinels at a:26379,b:1, database 2",
+        ),
+        (
+            &[("REDIS_URL", "redis-cluster://a,[::1]:2")],
+            "embedded log on 127.0.0.1:9092, Redis Cluster at a:6379,[::1]:2",
+        ),
+        (
             &[("KAFKA_BROKERS", "a:1"), ("KAFKA_ENABLED", "false"), ("REDIS_HOST", "r"), ("REDIS_PORT", "7")],
             "embedded log on 127.0.0.1:9092, Redis at r:7/0",
         ),
@@ -112,7 +120,7 @@ fn an_unknown_key_of_the_file_names_the_nearest() {
         ("prot = 1", "prot: is not a setting; the nearest is port"),
         ("port = [1]", "port: must be a whole number"),
         ("port = ", "is not TOML"),
-        ("[[subscription]]\ngroup = \"g\"", "SUBSCRIPTION"),
+        ("[[subscripton]]\ngroup = \"g\"", "the nearest is subscription"),
     ] {
         let error = load(&Environment::new(), Some(file(text).path())).expect_err(text).to_string();
         assert!(error.contains(hint), "{text}: {error}");
@@ -130,24 +138,41 @@ fn every_problem_is_told_at_once() {
 
 #[test]
 fn what_comes_later_is_refused_by_name_and_its_only_value_taken() {
-    for name in ["DATABASE_URL", "API_KEYS", "MAX_RETRIES"] {
+    for name in ["API_KEYS", "HTTP_TLS_CERT"] {
         let error = refused(&[(name, "hunter2")]);
         assert!(error.contains(name) && error.contains("not done by this version"), "{error}");
     }
-    assert!(refused(&[("STORE_SHARDS", "4")]).contains("or write 1"));
-    loaded(&[("STORE_SHARDS", "1"), ("KAFKA_TLS_ENABLED", "false")]);
+    loaded(&[("KAFKA_TLS_ENABLED", "false")]);
     assert_eq!(loaded(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4317")]).warnings.len(), 1);
+}
+
+#[test]
+fn shards_are_of_redis() {
+    let shards = |pairs: &[(&str, &str)]| loaded(pairs).config.store.shards();
+    let redis = ("REDIS_HOST", "localhost");
+    assert_eq!([shards(&[]), shards(&[redis]), shards(&[("STORE_SHARDS", "1")])], [1; 3]);
+    assert_eq!(shards(&[redis, ("STORE_SHARDS", "64")]), 64);
+    for (pairs, part) in [
+        (&[("STORE_SHARDS", "2")][..], "the store is embedded"),
+        (&[redis, ("STORE_SHARDS", "0")], "from 1 to 64"),
+        (&[redis, ("STORE_SHARDS", "65")], "from 1 to 64"),
+    ] {
+        let error = refused(pairs);
+        assert!(error.contains("STORE_SHARDS") && error.contains(part), "{error}");
+    }
 }
 
 #[test]
 fn roles_and_heartbeats() {
     let config = |pairs: &[(&str, &str)]| loaded(pairs).config;
-    for (roles, publish, count) in
-        [("publish,count,deliver,console", true, true), ("Count", false, true), (" publish , console", true, false)]
-    {
-        assert_eq!(config(&[("ROLES", roles)]).roles, Roles { publish, count }, "{roles}");
+    for (roles, [publish, count, deliver]) in [
+        ("publish,count,deliver,console", [true; 3]),
+        ("Count", [false, true, false]),
+        (" publish , deliver", [true, false, true]),
+    ] {
+        assert_eq!(config(&[("ROLES", roles)]).roles, Roles { publish, count, deliver }, "{roles}");
     }
-    assert_eq!(config(&[]).roles, Roles { publish: true, count: true });
+    assert_eq!(config(&[]).roles, Roles { publish: true, count: true, deliver: true });
     for (session, heartbeat, expected_ms) in
         [(None, None, 3_000), (Some("2000"), None, 666), (Some("60000"), None, 3_000), (None, Some("500"), 500)]
     {
@@ -173,7 +198,9 @@ fn relations_are_checked() {
         (&[("KAFKA_FETCH_MIN_BYTES", "2000000")], "must not exceed KAFKA_FETCH_MAX_PARTITION_BYTES"),
         (&[("TOPICS", "a"), ("PARTITIONS", "b:0")], "names b, which TOPICS leaves out"),
         (&[("REDIS_URL", "redis://r"), ("REDIS_HOST", "r")], "given together with REDIS_URL"),
-        (&[("REDIS_URL", "rediss://r")], "TLS"),
+        (&[("REDIS_URL", "rediss://r"), ("REDIS_TLS_ENABLED", "false")], "asks for TLS"),
+        (&[("REDIS_HOST", "r"), ("REDIS_TLS_CERT", "c.pem")], "needs REDIS_TLS_KEY"),
+        (&[("REDIS_HOST", "r"), ("REDIS_TLS_KEY", "c.key")], "needs REDIS_TLS_CERT"),
         (&[("KAFKA_CONSUMER_GROUP", " ")], "must name the group"),
         (&[("CATALOG", ",")], "names no catalogue"),
         (&[("LOG_LEVEL", "info,=,[")], "LOG_LEVEL"),
@@ -219,7 +246,7 @@ fn invariant_10_no_secret_in_errors_or_debug() {
 fn every_setting_that_works_is_read() {
     // A value that no kind takes must be refused by name; what takes any text is left out.
     for setting in table::ALL.iter().filter(|setting| setting.state == State::Works) {
-        if !matches!(setting.kind, Kind::Text | Kind::Path | Kind::List) {
+        if !matches!(setting.kind, Kind::Text | Kind::Path | Kind::List | Kind::Tables) {
             let error = refused(&[(setting.name, ":[ nonsense")]);
             assert!(error.contains(&format!("{}: ", setting.name)), "{}: {error}", setting.name);
         }
@@ -234,4 +261,40 @@ fn env_example_is_what_the_table_says() {
     }
     let on_disk = std::fs::read_to_string(path).expect(".env.example");
     assert_eq!(on_disk, env_example(), "run: UPDATE_ENV_EXAMPLE=1 cargo test --lib env_example");
+}
+
+#[test]
+fn sentinels_have_a_password_of_their_own() {
+    let url = ("REDIS_URL", "redis-sentinel://:servers@a/main");
+    let secret = file("hunter2\n");
+    let path = secret.path().to_str().expect("UTF-8");
+    let StoreChoice::Redis(redis) = loaded(&[url, ("REDIS_SENTINEL_PASSWORD_FILE", path)]).config.store else {
+        panic!("not Redis");
+    };
+    let crate::model::RedisServers::Sentinel { password, .. } = redis.servers else { panic!("no sentinels") };
+    assert_eq!((password, redis.password), (Some(Secret::new("hunter2")), Some(Secret::new("servers"))));
+    let twice = ("REDIS_URL", "redis-sentinel://a/main?sentinelPassword=x");
+    assert!(refused(&[twice, ("REDIS_SENTINEL_PASSWORD", "y")]).contains("given together with REDIS_URL"));
+    let warnings = loaded(&[("REDIS_URL", "redis://r"), ("REDIS_SENTINEL_PASSWORD", "y")]).warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("REDIS_SENTINEL_PASSWORD does nothing")), "{warnings:?}");
+}
+
+#[test]
+fn totals_are_copied_from_redis() {
+    let redis = ("REDIS_HOST", "localhost");
+    let config = loaded(&[redis]).config;
+    assert_eq!((config.counting.counter_flush_interval, config.database), (Duration::from_secs(30), None));
+    let url = ("DATABASE_URL", "postgres://user:hunter2@host/name");
+    let config = loaded(&[redis, url, ("COUNTER_FLUSH_INTERVAL", "1000")]).config;
+    assert_eq!(config.counting.counter_flush_interval, Duration::from_secs(1));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    for (pairs, part) in [
+        (&[url][..], "the store is embedded"),
+        (&[redis, ("DATABASE_URL", "mysql://hunter2")], "no PostgreSQL URL"),
+        (&[("COUNTER_FLUSH_INTERVAL", "10")], "from 1000 to 86400000"),
+    ] {
+        let error = refused(pairs);
+        assert!(error.contains(part) && !error.contains("hunter2"), "{error}");
+    }
+    assert!(loaded(&[("COUNTER_FLUSH_INTERVAL", "2000")]).warnings[0].contains("does nothing"));
 }

@@ -1,4 +1,6 @@
 //! The validated configuration, as the rooms use it.
+//!
+//! Longer than most files, since the parts of the configuration stand beside each other.
 
 use std::{
     collections::BTreeMap,
@@ -8,8 +10,8 @@ use std::{
 };
 
 use crate::{
-    catalog::plan::Compression,
-    model::{Secret, SecretSource},
+    catalog::plan::{Compression, Priority},
+    model::{RedisServers, Secret, SecretSource},
 };
 
 /// A configuration that can run: every value in range, the relations among them checked.
@@ -21,6 +23,10 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// Which store.
     pub store: StoreChoice,
+    /// `DATABASE_URL`: where totals are copied to, with Redis only.
+    pub database: Option<SecretSource>,
+    /// `SCHEMA_REGISTRY_*`: who knows the schemas that values name.
+    pub registry: Option<RegistryConfig>,
     /// `DATA_DIR`: folder of the embedded log and store.
     pub data_dir: PathBuf,
     /// What is counted.
@@ -31,6 +37,85 @@ pub struct Config {
     pub running: RunningConfig,
     /// `ROLES`: what this process does.
     pub roles: Roles,
+    /// `[[subscription]]` of the file, and those whose events handlers of this process take.
+    pub subscriptions: Vec<SubscriptionConfig>,
+    /// `MAX_RETRIES` and `RETRY_*`: for subscriptions that do not say it themselves. Everything is there.
+    pub retry: RetryConfig,
+}
+
+/// A subscription (SPEC 7).
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubscriptionConfig {
+    /// Its group.
+    pub group: String,
+    /// Its topics; where there are none, those that have its types.
+    pub topics: Vec<String>,
+    /// Only these event types; empty is all.
+    pub types: Vec<String>,
+    /// Only these priorities; empty is all.
+    pub priorities: Vec<Priority>,
+    /// Members that the data must have, each with the values that it may have.
+    pub data: Vec<(String, Vec<serde_json::Value>)>,
+    /// Requests in flight, or events with handlers.
+    pub concurrency: usize,
+    /// How long an attempt may take.
+    pub timeout: Duration,
+    /// Unfinished events of a partition, before it waits.
+    pub unfinished: usize,
+    /// Where the group begins.
+    pub start: OffsetReset,
+    /// When an event is tried again, as far as it is said here.
+    pub retry: RetryConfig,
+    /// Where and how its events are posted; `None` where handlers of this process take them.
+    pub post: Option<PostConfig>,
+}
+
+/// Where and how events are posted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PostConfig {
+    /// Where to; it may hold user and password.
+    pub url: Secret,
+    /// How they are written.
+    pub mode: DeliveryMode,
+    /// What requests are signed with.
+    pub secret: Option<Secret>,
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryMode {
+    /// The data as the body, the rest as headers.
+    Binary,
+    /// The event as the body.
+    Structured,
+    /// Up to so many events as the body.
+    Batch(usize),
+}
+
+/// When a delivery is tried again; what is not said here is said elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RetryConfig {
+    /// Attempts after the first.
+    pub max: Option<u32>,
+    /// Wait before the second attempt, ms.
+    pub initial_ms: Option<u64>,
+    /// By which each further wait is longer.
+    pub factor: Option<f64>,
+    /// Longest wait, ms.
+    pub max_delay_ms: Option<u64>,
+}
+
+/// The schema registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryConfig {
+    /// `SCHEMA_REGISTRY_URL`; it may hold user and password.
+    pub url: Secret,
+    /// `SCHEMA_REGISTRY_USERNAME`.
+    pub username: Option<String>,
+    /// `SCHEMA_REGISTRY_PASSWORD`.
+    pub password: Option<Secret>,
+    /// `SCHEMA_REGISTRY_TLS_CA`; `None` is what the system trusts.
+    pub ca: Option<PathBuf>,
 }
 
 /// What a process does. What this version does not do yet is left out.
@@ -40,6 +125,8 @@ pub struct Roles {
     pub publish: bool,
     /// Counts: it is a member of the group.
     pub count: bool,
+    /// Delivers to subscriptions.
+    pub deliver: bool,
 }
 
 /// The log that events are read from. Chosen independently of the store.
@@ -89,17 +176,17 @@ pub struct KafkaConfig {
     /// `MIRROR_OFFSETS`: by default with Kafka, and not with the embedded log.
     pub mirror_offsets: bool,
     /// `KAFKA_TLS_*`; `None` is plain TCP, as to the embedded log always.
-    pub tls: Option<KafkaTls>,
+    pub tls: Option<TlsConfig>,
     /// `KAFKA_SASL_*`.
     pub sasl: Option<KafkaSasl>,
 }
 
-/// The certificates of connections to Kafka.
+/// The certificates of connections that are encrypted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KafkaTls {
-    /// `KAFKA_TLS_CA`; `None` is what the system trusts.
+pub struct TlsConfig {
+    /// `KAFKA_TLS_CA`, `REDIS_TLS_CA`; `None` is what the system trusts.
     pub ca: Option<PathBuf>,
-    /// `KAFKA_TLS_CERT` and `KAFKA_TLS_KEY`.
+    /// `KAFKA_TLS_CERT` and `KAFKA_TLS_KEY`, and so for Redis.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
@@ -171,23 +258,35 @@ pub enum StoreChoice {
     Redis(RedisConfig),
 }
 
-/// One Redis server.
+/// A Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisConfig {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
+    /// Where it is.
+    pub servers: RedisServers,
     /// ACL user.
     pub username: Option<String>,
     /// Password.
     pub password: Option<Secret>,
     /// Number of the database.
     pub database: u8,
+    /// A `rediss` URL, or `REDIS_TLS_*`; `None` is plain TCP.
+    pub tls: Option<Box<TlsConfig>>,
     /// `REDIS_KEY_PREFIX`: before every key; may be empty.
     pub key_prefix: String,
     /// `REDIS_ALLOW_EVICTION`.
     pub allow_eviction: bool,
+    /// `STORE_SHARDS`: into how many parts the results are split.
+    pub shards: u16,
+}
+
+impl StoreChoice {
+    /// Into how many parts the results are split.
+    pub fn shards(&self) -> u16 {
+        match self {
+            Self::Embedded => 1,
+            Self::Redis(redis) => redis.shards,
+        }
+    }
 }
 
 /// What is counted, and how often it is written.
@@ -201,10 +300,14 @@ pub struct CountingConfig {
     pub topics: Option<Vec<String>>,
     /// `PARTITIONS`: what is counted here by topic, ascending; `None` is every partition.
     pub partitions: Option<BTreeMap<String, Vec<i32>>>,
+    /// `DLQ_MAX_REPLAYS`: how often the record of a dead letter is replayed at most.
+    pub max_replays: u32,
     /// `BATCH_SIZE`: events decoded in one batch at most.
     pub batch_size: usize,
     /// `BATCH_TIMEOUT`: how long a fetch waits for data.
     pub batch_timeout: Duration,
+    /// `COUNTER_FLUSH_INTERVAL`.
+    pub counter_flush_interval: Duration,
     /// `FLUSH_INTERVAL_MS`.
     pub flush_interval: Duration,
     /// `TOPICS_AUTO_APPLY`.
@@ -255,7 +358,7 @@ impl Config {
         };
         let store = match &self.store {
             StoreChoice::Embedded => format!("embedded store in {}", self.data_dir.display()),
-            StoreChoice::Redis(redis) => format!("Redis at {}:{}/{}", redis.host, redis.port, redis.database),
+            StoreChoice::Redis(redis) => redis.servers.with_database(redis.database),
         };
         format!("{log}, {store}")
     }

@@ -1,21 +1,22 @@
 //! From settings as given to a [`Config`]: values first, then the relations among them.
+//! Longer than most files, since every relation among settings is to be found in one place.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tracing_subscriber::EnvFilter;
 
-use crate::{catalog::plan::Compression, model::Secret};
+use crate::{catalog::plan::Compression, model::SecretSource};
 
 use super::{
     partitions,
     reader::Reader,
-    redis_url::{self, RedisUrl},
-    roles, security,
+    registry, roles, security,
     setting::{Setting, State},
+    store, subscriptions,
     table::{self as t},
     types::{
-        Config, CountingConfig, HttpConfig, KafkaConfig, LogChoice, LogFormat, OffsetReset, RedisConfig, RunningConfig,
-        StoreChoice, collide,
+        Config, CountingConfig, HttpConfig, KafkaConfig, LogChoice, LogFormat, OffsetReset, RunningConfig, StoreChoice,
+        collide,
     },
 };
 
@@ -29,16 +30,22 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 pub fn validate(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> Config {
     refuse_what_comes_later(reader, warnings);
     let log = log(reader, warnings);
-    let config = Config {
+    let store = store::store(reader, warnings);
+    let mut config = Config {
         kafka: kafka(reader, warnings, &log),
         log,
-        store: store(reader, warnings),
+        database: database(reader, &store),
+        registry: registry::read(reader),
+        store,
         data_dir: PathBuf::from(reader.text(&t::DATA_DIR).unwrap_or_default()),
         counting: counting(reader),
         http: http(reader),
         running: running(reader),
         roles: roles::read(reader),
+        subscriptions: Vec::new(),
+        retry: subscriptions::retry(reader),
     };
+    config.subscriptions = subscriptions::read(reader, &config.kafka.group);
     relations(reader, &config);
     config
 }
@@ -129,67 +136,17 @@ fn kafka(reader: &mut Reader<'_>, warnings: &mut Vec<String>, log: &LogChoice) -
     }
 }
 
-fn store(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> StoreChoice {
-    let port = reader.number(&t::REDIS_PORT);
-    let database = reader.number(&t::REDIS_DB);
-    let allow_eviction = reader.flag(&t::REDIS_ALLOW_EVICTION).unwrap_or(false);
-    let username = reader.text(&t::REDIS_USERNAME).map(str::to_owned);
-    let password = reader.text(&t::REDIS_PASSWORD).map(Secret::new);
-    let host = reader.text(&t::REDIS_HOST).map(|host| host.trim().to_owned());
-    let url = reader.text(&t::REDIS_URL).map(|text| redis_url::parse(text.trim()));
-    let place = match (url, host) {
-        (Some(Ok(url)), _) => {
-            one_way_only(reader, &url);
-            RedisUrl { username: url.username.or(username), password: url.password.or(password), ..url }
-        }
-        (None, Some(host)) => RedisUrl { host, port, username, password, database },
-        (Some(Err(wrong)), _) => {
-            reader.refuse(&t::REDIS_URL, wrong);
-            return StoreChoice::Embedded;
-        }
-        (None, None) => {
-            let idle = [&t::REDIS_PORT, &t::REDIS_USERNAME, &t::REDIS_PASSWORD, &t::REDIS_DB, &t::REDIS_KEY_PREFIX];
-            for setting in idle.into_iter().filter(|setting| reader.is_given(setting)) {
-                let name = setting.name;
-                warnings.push(format!(
-                    "{name} does nothing: neither REDIS_URL nor REDIS_HOST is set, so the store is embedded"
-                ));
-            }
-            return StoreChoice::Embedded;
-        }
-    };
-    let key_prefix = reader.text(&t::REDIS_KEY_PREFIX).unwrap_or_default().to_owned();
-    if key_prefix.contains(['{', '}']) {
-        reader.refuse(
-            &t::REDIS_KEY_PREFIX,
-            "must not hold braces: what stands in them decides where Redis Cluster puts a key",
-        );
+/// Where totals are copied to, instead of the Redis that they lie in.
+fn database(reader: &mut Reader<'_>, store: &StoreChoice) -> Option<SecretSource> {
+    let url = reader.secret(&t::DATABASE_URL)?;
+    if *store == StoreChoice::Embedded {
+        let message = "takes the copy of what lies in Redis, and the store is embedded in this version; leave it out, or set \
+                       REDIS_URL";
+        reader.refuse(&t::DATABASE_URL, message);
+    } else if !["postgres://", "postgresql://"].iter().any(|scheme| url.value.reveal().starts_with(scheme)) {
+        reader.refuse(&t::DATABASE_URL, "is no PostgreSQL URL; postgres://user:password@host:5432/name would be right");
     }
-    StoreChoice::Redis(RedisConfig {
-        host: place.host,
-        port: place.port,
-        username: place.username,
-        password: place.password,
-        database: place.database,
-        key_prefix,
-        allow_eviction,
-    })
-}
-
-/// Settings that say again what the URL says.
-fn one_way_only(reader: &mut Reader<'_>, url: &RedisUrl) {
-    let doubled = [
-        (&t::REDIS_HOST, true),
-        (&t::REDIS_PORT, true),
-        (&t::REDIS_DB, true),
-        (&t::REDIS_USERNAME, url.username.is_some()),
-        (&t::REDIS_PASSWORD, url.password.is_some()),
-    ];
-    for (setting, said) in doubled {
-        if said && reader.is_given(setting) {
-            reader.refuse(setting, "is given together with REDIS_URL, which says it already; leave one of them out");
-        }
-    }
+    Some(url)
 }
 
 fn counting(reader: &mut Reader<'_>) -> CountingConfig {
@@ -217,9 +174,11 @@ fn counting(reader: &mut Reader<'_>) -> CountingConfig {
         catalog_path,
         topics: reader.list(&t::TOPICS),
         partitions,
+        max_replays: reader.number(&t::DLQ_MAX_REPLAYS),
         batch_size: reader.number(&t::BATCH_SIZE),
         batch_timeout: millis(reader, &t::BATCH_TIMEOUT),
         flush_interval: millis(reader, &t::FLUSH_INTERVAL_MS),
+        counter_flush_interval: millis(reader, &t::COUNTER_FLUSH_INTERVAL),
         topics_auto_apply: reader.flag(&t::TOPICS_AUTO_APPLY).unwrap_or(true),
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{change::Change, keys::Keys, reason::Reason};
+use super::{change::Change, delivery::Tried, keys::Keys, reason::Reason, tracked::Tracked};
 use crate::{
+    catalog::plan::Shape,
     log::OutRecord,
-    model::{Delta, Key, Membership, Origin, Overflow, RecentEntry},
+    model::{Delta, GroupStatus, Key, Membership, Origin, Overflow, RecentEntry},
 };
 
 /// Consecutive records of one partition, counted but not yet in a generation.
@@ -17,10 +18,16 @@ pub struct Batch {
     pub deltas: Vec<(Key, Delta)>,
     /// Dead letters and forwards, which must be acknowledged before the batch counts (invariant 2).
     pub outgoing: Vec<Outgoing>,
+    /// What became of events of a tracked topic, for those shards of the store that lack them.
+    pub tracked: Vec<Tracked>,
+    /// The same with group and time, as it is stored; whoever has a clock makes it of [`Batch::tracked`].
+    pub statuses: Vec<(Box<str>, GroupStatus)>,
     /// What happened to the records.
     pub tally: Tally,
     /// An event of critical priority is among them.
     pub is_critical: bool,
+    /// So much follows in the log that nobody waits for these counts alone; whoever reads the log says so.
+    pub is_far_behind: bool,
     /// A sum did not fit 64 bits: the partition must stop here, as the store would refuse it too.
     pub overflow: Option<Box<str>>,
 }
@@ -32,10 +39,14 @@ pub struct Tally {
     pub records: u64,
     /// Events counted.
     pub events: u64,
+    /// How many of these came in each shape, by the place in [`Shape::ALL`].
+    pub shapes: [u64; Shape::ALL.len()],
     /// Events that were there before.
     pub duplicates: u64,
     /// Records without a value.
     pub tombstones: u64,
+    /// Replays for other groups.
+    pub others_replays: u64,
     /// Dead letters.
     pub dead_letters: u64,
     /// Forwards.
@@ -50,8 +61,10 @@ impl Tally {
         Self {
             records: self.records + other.records,
             events: self.events + other.events,
+            shapes: std::array::from_fn(|shape| self.shapes[shape] + other.shapes[shape]),
             duplicates: self.duplicates + other.duplicates,
             tombstones: self.tombstones + other.tombstones,
+            others_replays: self.others_replays + other.others_replays,
             dead_letters: self.dead_letters + other.dead_letters,
             forwards: self.forwards + other.forwards,
             newest_ms: self.newest_ms.max(other.newest_ms),
@@ -75,6 +88,13 @@ pub struct Outgoing {
 pub enum Purpose {
     /// It could not be counted.
     DeadLetter(Reason),
+    /// It could not be delivered.
+    Undelivered {
+        /// Why the last attempt failed.
+        reason: Reason,
+        /// All attempts.
+        tried: Tried,
+    },
     /// A rule forwards it.
     Forward {
         /// The topic.
@@ -134,6 +154,11 @@ pub(super) fn apply(
                 }
             }
         }
+        (Delta::MemberByTime(presences), Change::MemberByTime { element, .. })
+            if presences
+                .elements
+                .get(keys.str(*element))
+                .is_some_and(|known| (known.time_ms, known.origin) > (time_ms, origin)) => {}
         (delta, change) => delta.merge(change.delta(keys, time_ms, origin))?,
     }
     Ok(())

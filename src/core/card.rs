@@ -1,7 +1,7 @@
 //! What a member says of itself to the others, as a document of its own version: which partitions it may count, and what
 //! people want to know of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,10 @@ pub struct Card {
     pub program: String,
     /// The topics that it counts, as far as the log has them.
     pub topics: BTreeMap<String, TopicCard>,
+    /// Rules that are to come into force, as [`TopicCard::rules`] by topic: who counts by others is asked to let go
+    /// (`catalog activate`). It holds while its member lives and somebody has these rules.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub activate: BTreeMap<String, String>,
 }
 
 /// What a member says of a topic that it counts.
@@ -36,6 +40,9 @@ pub struct TopicCard {
     pub partitions: i32,
     /// The first [`DIGEST_CHARS`] digits of its rules' fingerprint.
     pub rules: String,
+    /// The first digits of the rules that the store said the topic is counted by, when this member looked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
     /// The only partitions that it counts (`PARTITIONS`), as first and last of each run; all where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<(i32, i32)>>,
@@ -44,9 +51,13 @@ pub struct TopicCard {
 impl TopicCard {
     /// What a member says of a topic with so many partitions and these rules, of which it counts `only` these, ascending.
     pub fn new(partitions: i32, rules: Fingerprint, only: Option<&[i32]>) -> Self {
-        let rules = rules.to_string().chars().take(DIGEST_CHARS).collect();
-        Self { partitions, rules, only: only.map(runs) }
+        Self { partitions, rules: digest(rules), last: None, only: only.map(runs) }
     }
+}
+
+/// The first [`DIGEST_CHARS`] digits.
+pub fn digest(rules: Fingerprint) -> String {
+    rules.to_string().chars().take(DIGEST_CHARS).collect()
 }
 
 /// Runs of numbers, as first and last.
@@ -97,22 +108,45 @@ pub fn cards(roster: &Roster) -> BTreeMap<MemberId, Card> {
     roster.members.iter().filter_map(read).collect()
 }
 
-/// Topics that members stand by for, and whose rules are in force there. Takes these topics off their cards.
+/// The rules that each topic is counted by, and a member that has them.
 ///
-/// Members of one topic count by one set of rules at a time (EXACTLY_ONCE, "Catalogue"): those of whoever holds its lowest leased
-/// partition, or, where nobody holds one, of the first by name. So a new version of a catalogue stands by until the last
-/// member of the old one has gone, and the rules do not go to and fro while both run.
-pub fn stand_by(cards: &mut BTreeMap<MemberId, Card>, roster: &Roster) -> Vec<StandBy> {
+/// Members of one topic count by one set of rules at a time (EXACTLY_ONCE, "Catalogue"): those that somebody asks for, if a member
+/// has them; else those of whoever holds its lowest leased partition, or, where nobody holds one, those that the store said it is
+/// counted by, or at last those of the first member by name. So a new version of a catalogue stands by until it is asked for or
+/// the last member of the old one has gone, and the rules do not go to and fro while both run.
+pub fn in_force(cards: &BTreeMap<MemberId, Card>, roster: &Roster) -> BTreeMap<String, (MemberId, String)> {
     let mut in_force: BTreeMap<String, (MemberId, String)> = BTreeMap::new();
+    for (topic, rules) in cards.values().flat_map(|card| &card.activate) {
+        let has_them = |card: &Card| card.topics.get(topic).is_some_and(|own| own.rules == *rules);
+        if let Some((member, _)) = cards.iter().find(|(_, card)| has_them(card)) {
+            in_force.entry(topic.clone()).or_insert_with(|| (MemberId::clone(member), rules.clone()));
+        }
+    }
     let holders = roster.leases.iter().map(|(partition, lease)| (&*partition.topic, &lease.holder));
     let counters = cards.iter().flat_map(|(member, card)| card.topics.keys().map(move |topic| (&**topic, member)));
-    for (topic, member) in holders.chain(counters) {
+    let told: BTreeSet<(&str, &str)> = cards
+        .values()
+        .flat_map(|card| &card.topics)
+        .filter_map(|(topic, own)| Some((&**topic, &**own.last.as_ref()?)))
+        .collect();
+    let counts_on = |(topic, member): &(&str, &MemberId)| {
+        let own = cards.get(*member).and_then(|card| card.topics.get(*topic));
+        own.is_some_and(|own| told.contains(&(*topic, &*own.rules)))
+    };
+    let counting_on: Vec<(&str, &MemberId)> = counters.clone().filter(counts_on).collect();
+    for (topic, member) in holders.chain(counting_on).chain(counters) {
         if !in_force.contains_key(topic)
             && let Some(card) = cards.get(member).and_then(|card| card.topics.get(topic))
         {
             in_force.insert(topic.to_owned(), (MemberId::clone(member), card.rules.clone()));
         }
     }
+    in_force
+}
+
+/// Topics that members stand by for, and whose rules are [`in_force`] there. Takes these topics off their cards.
+pub fn stand_by(cards: &mut BTreeMap<MemberId, Card>, roster: &Roster) -> Vec<StandBy> {
+    let in_force = in_force(cards, roster);
     let mut standing = Vec::new();
     for (member, card) in cards {
         card.topics.retain(|topic, own| {
@@ -155,85 +189,4 @@ pub fn partitions(cards: &BTreeMap<MemberId, Card>) -> Vec<TopicPartition> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn card(topics: &[(&str, i32, Option<&[i32]>)]) -> Card {
-        let topic = |(name, partitions, only): &(&str, i32, Option<&[i32]>)| {
-            ((*name).to_owned(), TopicCard::new(*partitions, Fingerprint(7), *only))
-        };
-        Card { version: VERSION, topics: topics.iter().map(topic).collect(), ..Card::default() }
-    }
-
-    #[test]
-    fn a_document_is_read_back_and_one_of_another_version_is_not() {
-        let card = card(&[("a", 3, Some(&[0, 2])), ("b", 1, None)]);
-        assert_eq!(Card::read(&card.to_bytes()), Some(card.clone()));
-        assert_eq!(Card::read(&Card { version: VERSION + 1, ..card }.to_bytes()), None);
-        assert_eq!((Card::read(b"\xff"), Card::read(b"[]")), (None, None));
-    }
-
-    #[test]
-    fn runs_are_what_they_say() {
-        for (numbers, expected) in [
-            (&[][..], &[][..]),
-            (&[3], &[(3, 3)]),
-            (&[0, 1, 2, 5, 7, 8], &[(0, 2), (5, 5), (7, 8)]),
-            (&[i32::MAX - 1, i32::MAX], &[(i32::MAX - 1, i32::MAX)]),
-        ] {
-            assert_eq!(runs(numbers), expected);
-        }
-    }
-
-    #[test]
-    fn other_rules_stand_by_until_the_last_member_of_those_in_force_has_gone() {
-        let with_rules = |rules: u128| {
-            let topic = ("a".to_owned(), TopicCard::new(2, Fingerprint(rules << 80), None));
-            let same = ("b".to_owned(), TopicCard::new(1, Fingerprint(1 << 80), None));
-            Card { version: VERSION, topics: BTreeMap::from([topic, same]), ..Card::default() }
-        };
-        let lease = |holder: &str| crate::model::Lease { holder: holder.into(), next: None };
-        // Members by name and rules of topic a, who holds a:0 and a:1, and who stands by for a.
-        type Case<'a> = (&'a [(&'a str, u128)], [&'a str; 2], &'a [&'a str]);
-        let cases: &[Case<'_>] = &[
-            (&[("m", 1), ("n", 1)], ["m", "n"], &[]),
-            (&[("m", 1), ("n", 2)], ["n", "n"], &["m"]),
-            (&[("m", 1), ("n", 2)], ["m", "n"], &["n"]),
-            (&[("m", 2), ("n", 1), ("o", 2)], ["", "n"], &["m", "o"]),
-            (&[("m", 2), ("n", 1)], ["", ""], &["n"]),
-            // Who is gone decides nothing.
-            (&[("m", 2), ("n", 2)], ["gone", ""], &[]),
-        ];
-        for (members, holders, expected) in cases {
-            let mut cards: BTreeMap<MemberId, Card> =
-                members.iter().map(|(name, rules)| (MemberId::from(*name), with_rules(*rules))).collect();
-            let mut roster = Roster::default();
-            for (number, holder) in (0..).zip(holders).filter(|(_, holder)| !holder.is_empty()) {
-                roster.leases.insert(TopicPartition::new("a", number), lease(holder));
-            }
-            let standing = stand_by(&mut cards, &roster);
-            let names: Vec<&str> = standing.iter().map(|standing| &*standing.member).collect();
-            assert_eq!(names, *expected, "{members:?} {holders:?}");
-            assert!(standing.iter().all(|standing| standing.topic == "a"));
-            let still = cards.iter().filter(|(_, card)| card.topics.contains_key("a")).count();
-            assert_eq!(still, members.len() - expected.len());
-        }
-    }
-
-    #[test]
-    fn partitions_are_those_of_the_widest_view_that_somebody_may_count() {
-        let shown = |cards: &[Card]| {
-            let cards = cards.iter().enumerate().map(|(id, card)| (MemberId::from(id.to_string()), card.clone()));
-            partitions(&cards.collect()).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-        };
-        for (cards, expected) in [
-            (vec![], ""),
-            (vec![card(&[("a", 2, None)]), card(&[("a", 3, None)])], "a:0 a:1 a:2"),
-            (vec![card(&[("a", 3, Some(&[1, 7]))])], "a:1"),
-            (vec![card(&[("a", 3, Some(&[1]))]), card(&[("a", 2, Some(&[0, 2])), ("b", 1, None)])], "a:0 a:1 a:2 b:0"),
-            (vec![card(&[("a", -5, None)])], ""),
-        ] {
-            assert_eq!(shown(&cards), expected, "{cards:?}");
-        }
-    }
-}
+mod tests;

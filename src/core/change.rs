@@ -1,13 +1,20 @@
 //! Changes: what one event does to keys, as values that borrow from their block.
 
 use super::keys::{KeyIndex, Keys, Text};
-use crate::model::{Delta, Membership, Origin, RecentEntry};
+use crate::model::{Delta, Membership, Origin, Presence, Presences, RecentEntry};
 
 /// A change of a key by one event.
 #[derive(Clone, Copy, Debug)]
 pub enum Change {
     /// Adds.
     Count(i64),
+    /// Adds to a key that is removed at its time.
+    CountUntil {
+        /// When the key expires, milliseconds since 1970.
+        expire_at_ms: i64,
+        /// How much.
+        amount: i64,
+    },
     /// Raises to.
     Max(i64),
     /// Sets, if the event is the latest.
@@ -44,6 +51,17 @@ pub enum Change {
         /// The counter that moves where the presence changes.
         moves: Option<Text>,
     },
+    /// Says in or out as of the event's time.
+    MemberByTime {
+        /// How long a store remembers what was taken out, milliseconds.
+        tombstones_ms: i64,
+        /// The element.
+        element: Text,
+        /// In, or out.
+        is_in: bool,
+        /// The counter that has one more while the element is in.
+        counter: Option<Text>,
+    },
 }
 
 /// A key that changes. There is one for each effect of each event, and they are written by one core and read by another: so
@@ -67,6 +85,9 @@ impl Change {
         let element = |piece: &Text| keys.str(*piece).into();
         match self {
             Self::Count(amount) => Delta::Count(*amount),
+            Self::CountUntil { expire_at_ms, amount } => {
+                Delta::CountUntil { expire_at_ms: *expire_at_ms, sum: *amount }
+            }
             Self::Max(value) => Delta::Max(*value),
             Self::Last(value) => Delta::Last { time_ms, origin, value: *value },
             Self::Unique { expire_at_ms, element: piece } => {
@@ -81,6 +102,11 @@ impl Change {
             Self::Member { element: piece, is_add, moves } => {
                 let moves = moves.as_ref().map(|counter| (element(counter), if *is_add { 1 } else { -1 }));
                 Delta::Member { elements: [(element(piece), Membership::new(*is_add, moves))].into() }
+            }
+            Self::MemberByTime { tombstones_ms, element: piece, is_in, counter } => {
+                let counter = counter.as_ref().map(element);
+                let presence = Presence { time_ms, origin, is_in: *is_in, counter };
+                Delta::MemberByTime(Box::new(Presences::of(*tombstones_ms, element(piece), presence)))
             }
         }
     }

@@ -55,7 +55,9 @@ pub fn targets(roster: &Roster) -> (Targets, Vec<StandBy>) {
     let partitions = card::partitions(&cards);
     let standing = card::stand_by(&mut cards, roster);
     let eligible = cards.iter().map(|(member, card)| (MemberId::clone(member), card.eligible(&partitions))).collect();
-    let held = roster.leases.iter().map(|(partition, lease)| (partition.clone(), MemberId::clone(&lease.holder)));
+    // Whoever waits for a partition has it already: else a member that comes amid a move would have others move back.
+    let owner = |lease: &Lease| MemberId::clone(lease.next.as_ref().unwrap_or(&lease.holder));
+    let held = roster.leases.iter().map(|(partition, lease)| (partition.clone(), owner(lease)));
     (assignment::assign(&eligible, &partitions, &held.collect()), standing)
 }
 

@@ -1,4 +1,4 @@
-//! Dead letters: a record that could not be counted, with the reason, so that it can be looked at, mended and replayed.
+//! Dead letters: a record that could not be counted or delivered, with the reason, so that it can be looked at, mended and replayed.
 //!
 //! The value is kept byte for byte. A JSON object gets one more member `error` at its end, and the header
 //! `dlq-original-length` says how long the original was; any other value stays as it is, and so does an object that is
@@ -6,7 +6,7 @@
 
 use serde::{Serialize, de::IgnoredAny};
 
-use super::{reason::Reason, time};
+use super::{delivery::Tried, reason::Reason, time};
 use crate::{log::OutRecord, model::TopicPartition};
 
 /// Every header of ours begins so.
@@ -31,12 +31,19 @@ pub struct DeadLetter<'a> {
     pub offset: i64,
     /// The record.
     pub record: &'a OutRecord,
-    /// Why it could not be counted.
+    /// Why it could not be processed.
     pub reason: &'a Reason,
-    /// The group that could not count it.
+    /// The group that could not process it.
     pub group: &'a str,
-    /// When that was, milliseconds since 1970.
-    pub attempted_at_ms: i64,
+    /// Its attempts, the first too; counting makes one.
+    pub tried: Tried,
+    /// What the target answered last; `None` when counting, and where no answer came.
+    pub status: Option<u16>,
+}
+
+/// The one attempt that counting makes.
+pub fn once(at_ms: i64) -> Tried {
+    Tried { attempts: 1, first_ms: at_ms, last_ms: at_ms }
 }
 
 /// The member `error` (SPEC 7).
@@ -46,8 +53,8 @@ struct ErrorMember<'a> {
     message: &'a str,
     group: &'a str,
     attempts: u32,
-    first_attempt_at: &'a str,
-    last_attempt_at: &'a str,
+    first_attempt_at: String,
+    last_attempt_at: String,
     topic: &'a str,
     partition: i32,
     offset: i64,
@@ -59,9 +66,8 @@ impl DeadLetter<'_> {
     /// The record for the dead letter topic.
     pub fn record(&self) -> OutRecord {
         let message = self.message();
-        let at = time::rfc3339(self.attempted_at_ms);
-        let mut headers = self.headers(&message, &at);
-        let value = self.record.value.as_ref().map(|value| match self.with_error(value, &message, &at) {
+        let mut headers = self.headers(&message);
+        let value = self.record.value.as_ref().map(|value| match self.with_error(value, &message) {
             Some(longer) => {
                 headers.push((ORIGINAL_LENGTH_HEADER.to_owned(), value.len().to_string().into_bytes()));
                 longer
@@ -70,7 +76,7 @@ impl DeadLetter<'_> {
         });
         let kept = self.record.headers.iter().filter(|(name, _)| !name.starts_with(PREFIX)).cloned();
         let headers = kept.chain(headers).collect();
-        OutRecord { key: self.record.key.clone(), value, headers, timestamp_ms: Some(self.attempted_at_ms) }
+        OutRecord { key: self.record.key.clone(), value, headers, timestamp_ms: Some(self.tried.last_ms) }
     }
 
     /// The same without the value, for a record that is too large for the dead letter topic. It says so; the headers
@@ -79,28 +85,29 @@ impl DeadLetter<'_> {
         let size: usize = self.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         let mut headers = if size <= MAX_KEPT_BYTES { self.record.headers.clone() } else { Vec::new() };
         headers.retain(|(name, _)| !name.starts_with(PREFIX));
-        headers.extend(self.headers(&self.message(), &time::rfc3339(self.attempted_at_ms)));
+        headers.extend(self.headers(&self.message()));
         headers.push((TRUNCATED_HEADER.to_owned(), b"true".to_vec()));
         let key = self.record.key.clone().filter(|key| key.len() <= MAX_KEPT_BYTES);
-        OutRecord { key, value: None, headers, timestamp_ms: Some(self.attempted_at_ms) }
+        OutRecord { key, value: None, headers, timestamp_ms: Some(self.tried.last_ms) }
     }
 
     fn message(&self) -> String {
         self.reason.to_string().chars().take(MAX_MESSAGE_CHARS).collect()
     }
 
-    fn headers(&self, message: &str, at: &str) -> Vec<(String, Vec<u8>)> {
+    fn headers(&self, message: &str) -> Vec<(String, Vec<u8>)> {
+        let status = self.status.map_or_else(|| "null".to_owned(), |status| status.to_string());
         [
             ("dlq-reason", self.reason.code()),
             ("dlq-message", message),
             ("dlq-group", self.group),
-            ("dlq-attempts", "1"),
-            ("dlq-first-attempt-at", at),
-            ("dlq-last-attempt-at", at),
+            ("dlq-attempts", &self.tried.attempts.to_string()),
+            ("dlq-first-attempt-at", &time::rfc3339(self.tried.first_ms)),
+            ("dlq-last-attempt-at", &time::rfc3339(self.tried.last_ms)),
             ("dlq-topic", &self.source.topic),
             ("dlq-partition", &self.source.partition.to_string()),
             ("dlq-offset", &self.offset.to_string()),
-            ("dlq-status", "null"),
+            ("dlq-status", &status),
             (TIMESTAMP_HEADER, &self.record.timestamp_ms.unwrap_or_default().to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
@@ -108,7 +115,7 @@ impl DeadLetter<'_> {
     }
 
     /// The value with one more member; `None` where it is no JSON object that ends with its last byte.
-    fn with_error(&self, value: &[u8], message: &str, at: &str) -> Option<Vec<u8>> {
+    fn with_error(&self, value: &[u8], message: &str) -> Option<Vec<u8>> {
         let is_object = value.trim_ascii_start().first() == Some(&b'{') && value.last() == Some(&b'}');
         if !is_object || serde_json::from_slice::<IgnoredAny>(value).is_err() {
             return None;
@@ -116,13 +123,13 @@ impl DeadLetter<'_> {
         let member = ErrorMember {
             message,
             group: self.group,
-            attempts: 1,
-            first_attempt_at: at,
-            last_attempt_at: at,
+            attempts: self.tried.attempts,
+            first_attempt_at: time::rfc3339(self.tried.first_ms),
+            last_attempt_at: time::rfc3339(self.tried.last_ms),
             topic: &self.source.topic,
             partition: self.source.partition,
             offset: self.offset,
-            status: None,
+            status: self.status,
         };
         let body = &value[..value.len() - 1];
         let is_empty = body.trim_ascii() == b"{";
@@ -159,7 +166,8 @@ mod tests {
         };
         let reason = Reason::MissingField { field: "videoId".into() };
         let source = TopicPartition::new("video.views", 2);
-        DeadLetter { source: &source, offset: 41, record: &record, reason: &reason, group: "g", attempted_at_ms: 0 }
+        let tried = once(0);
+        DeadLetter { source: &source, offset: 41, record: &record, reason: &reason, group: "g", tried, status: None }
             .record()
     }
 
@@ -199,9 +207,14 @@ mod tests {
         };
         let reason = Reason::NotJson("x".repeat(9999));
         let source = TopicPartition::new("t", 0);
+        let tried = Tried { attempts: 4, first_ms: 0, last_ms: 1 };
+        let status = Some(503);
         let made =
-            DeadLetter { source: &source, offset: 7, record: &record, reason: &reason, group: "g", attempted_at_ms: 0 }
+            DeadLetter { source: &source, offset: 7, record: &record, reason: &reason, group: "g", tried, status }
                 .truncated();
+        let header = |name: &str| made.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &value[..]);
+        assert_eq!((header("dlq-attempts"), header("dlq-status")), (Some(&b"4"[..]), Some(&b"503"[..])));
+        assert_eq!(header("dlq-last-attempt-at"), Some(&b"1970-01-01T00:00:00.001Z"[..]));
         assert!(made.value.is_none() && made.key.is_none());
         assert!(made.headers.iter().any(|(name, value)| name == TRUNCATED_HEADER && value == b"true"));
         assert!(made.size_bytes() < 4096, "{}", made.size_bytes());

@@ -2,19 +2,34 @@
 //!
 //! Nothing here depends on what came before, so that blocks of one partition are decoded on several cores at once. The second
 //! half ([`super::worker`]) goes through the results in order.
+//!
+//! Longer than most files, since what a record comes to is decided in one place: event, replay, dead letter, and what is told of it.
 
-use std::sync::Arc;
+mod identity;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use super::{
     batch::{Outgoing, Purpose},
-    dedupe::{Identity, IdentitySecret},
+    dedupe::{Identity, IdentitySecret, Parts},
     event::{Event, Layout, Scratch, decode},
     forward,
     reason::Reason,
+    replay::Replay,
     rules::Effects,
+    schema,
+    shape::attribute,
+    tracked::{Tracked, track},
+    translate::Translating,
 };
 use crate::{
-    catalog::plan::{Action, IdentityPart, Priority, Topic},
+    catalog::{
+        plan::{Action, Priority, Shape, Topic},
+        schema::Instance,
+    },
     log::{Block, LogError, OutRecord, RecordRef},
 };
 
@@ -22,9 +37,14 @@ use crate::{
 pub struct Decoder {
     topic: Arc<Topic>,
     layout: Layout,
+    /// The group that counts: replays for others are left out.
+    group: Arc<str>,
     secret: Arc<IdentitySecret>,
+    /// Where these rules begin to count the partition.
+    rules_from: AtomicI64,
     /// For each event type the first one with its name: what stands for the name in identities.
     type_numbers: Vec<u32>,
+    is_tracked: bool,
 }
 
 /// What a record is, as far as it can be told by itself.
@@ -45,9 +65,13 @@ pub(super) enum What {
     /// It has no value.
     Tombstone,
     /// An event that counts.
-    Event { is_critical: bool },
+    Event { is_critical: bool, shape: Shape },
     /// It cannot be counted; what it sends says so.
     DeadLetter,
+    /// It was sent again for another group.
+    OthersReplay,
+    /// It was sent again after its original, which these rules count.
+    CountedBefore,
     /// It lies before where counting begins, and only fills the duplicate window.
     Remembered,
 }
@@ -59,10 +83,18 @@ pub struct Decoded {
     pub(super) effects: Effects,
     /// What entries send, each with its entry's offset.
     pub(super) outgoing: Vec<Outgoing>,
+    /// What becomes of events that are tracked, but for duplicates.
+    pub(super) tracked: Vec<Tracked>,
     /// Time of the youngest record, milliseconds since 1970.
     pub(super) newest_ms: i64,
+    /// Schemas that values name and that must be asked for: the block is to be decoded again then.
+    pub(super) unknown: Vec<u32>,
+    /// A value as JSON that lies otherwise in its record.
+    json: Vec<u8>,
+    /// Data that is held against a schema.
+    instance: Instance,
     scratch: Scratch,
-    identity_parts: Vec<u8>,
+    parts: Parts,
 }
 
 /// Most bytes that a [`Decoded`] keeps for the next block.
@@ -71,7 +103,7 @@ const MAX_KEPT_BYTES: usize = 16 * 1024 * 1024;
 impl Decoded {
     /// Forgets the records. Memory that one unusual block needed is given back.
     pub fn clear(&mut self) {
-        let kept = self.entries.capacity() * size_of::<Entry>() + self.effects.kept_bytes();
+        let kept = self.entries.capacity() * size_of::<Entry>() + self.effects.kept_bytes() + self.json.capacity();
         if kept > MAX_KEPT_BYTES {
             *self = Self::default();
             return;
@@ -79,7 +111,14 @@ impl Decoded {
         self.entries.clear();
         self.effects.clear();
         self.outgoing.clear();
+        self.tracked.clear();
+        self.unknown.clear();
         self.newest_ms = 0;
+    }
+
+    /// Schemas that must be asked for before the block can be decoded, which it is not where there are any.
+    pub fn unknown(&self) -> &[u32] {
+        &self.unknown
     }
 
     /// Forgets the records from an offset on: what lies behind it is not counted from this block.
@@ -99,11 +138,23 @@ impl Decoded {
 }
 
 impl Decoder {
-    /// A decoder for the records of a topic.
-    pub fn new(topic: Arc<Topic>, secret: Arc<IdentitySecret>) -> Self {
+    /// A decoder for the records of a topic, as a group counts them (`KAFKA_CONSUMER_GROUP`).
+    pub fn new(topic: Arc<Topic>, group: Arc<str>, secret: Arc<IdentitySecret>) -> Self {
         let first = |name: &str| topic.events.iter().position(|event| &*event.name == name).unwrap_or_default();
         let type_numbers = topic.events.iter().map(|event| first(&event.name) as u32).collect();
-        Self { layout: Layout::new(&topic), topic, secret, type_numbers }
+        let rules_from = AtomicI64::new(i64::MAX);
+        Self { layout: Layout::new(&topic), topic, group, secret, type_numbers, rules_from, is_tracked: false }
+    }
+
+    /// Tells of each event that has an id what became of it.
+    pub(super) fn track(&mut self) {
+        self.is_tracked = true;
+    }
+
+    /// These rules count from an offset on: a replay that they can count counts nothing where what failed lies behind it, as that
+    /// was counted then. Until it is said they are taken to have begun with each record.
+    pub fn rules_begin_at(&self, offset: i64) {
+        self.rules_from.store(offset, Ordering::Relaxed);
     }
 
     /// The topic.
@@ -116,16 +167,30 @@ impl Decoder {
     /// # Errors
     /// The block cannot be read to its end. What `out` holds then must not be used.
     pub fn block(&self, block: &Block, count_from: i64, out: &mut Decoded) -> Result<(), LogError> {
+        self.translated(block, count_from, None, out)
+    }
+
+    /// Decodes a block whose values may name schemas. Where [`Decoded::unknown`] has any afterwards, it must be decoded again.
+    ///
+    /// # Errors
+    /// As for [`Decoder::block`].
+    pub fn translated(
+        &self,
+        block: &Block,
+        count_from: i64,
+        translating: Option<Translating<'_>>,
+        out: &mut Decoded,
+    ) -> Result<(), LogError> {
         out.clear();
         // It may have served another topic.
         out.scratch.forget();
-        block.records.visit(&mut |record| self.record(&record, count_from, out))
+        block.records.visit(&mut |record| self.record(&record, count_from, translating, out))
     }
 
     /// Decodes one record, behind those that `out` holds. Records below `count_from` are counted already: they are only
     /// identified.
-    fn record(&self, record: &RecordRef<'_>, count_from: i64, out: &mut Decoded) {
-        let Decoded { entries, effects, outgoing, newest_ms, scratch, identity_parts } = out;
+    fn record(&self, record: &RecordRef<'_>, count_from: i64, translating: Option<Translating<'_>>, out: &mut Decoded) {
+        let Decoded { entries, effects, outgoing, tracked, newest_ms, unknown, json, instance, scratch, parts } = out;
         let is_counted = record.offset >= count_from;
         let mut entry = Entry {
             offset: record.offset,
@@ -138,20 +203,42 @@ impl Decoder {
         if is_counted {
             *newest_ms = (*newest_ms).max(record.timestamp_ms);
         }
-        if let Some(value) = record.value {
-            match decode(&self.topic, &self.layout, scratch, value, record) {
+        let replay = Replay::of(record);
+        if replay.is_some_and(|replay| replay.is_for_other(&self.group)) {
+            entry.what = if is_counted { What::OthersReplay } else { What::Remembered };
+        } else if let Some(value) = record.value {
+            let value = match translating.map(|translating| translating.json(value, json, unknown)) {
+                None | Some(Ok(false)) => Ok(value),
+                Some(Ok(true)) => Ok(&**json),
+                Some(Err(reason)) => Err(reason),
+            };
+            match value.and_then(|value| decode(&self.topic, &self.layout, scratch, value, record)) {
                 Ok(event) => {
                     entry.time_ms = event.time_ms;
-                    if let Some(identity) = self.identity(&event, identity_parts) {
+                    if let Some(identity) = self.identity(&event, replay, parts) {
                         (entry.identity, entry.has_identity) = (identity, true);
                     }
                     if is_counted {
-                        entry.what = self.evaluate(record, &event, effects, outgoing);
+                        let before = (effects.changes.len(), outgoing.len());
+                        entry.what = self.evaluate(record, &event, instance, effects, outgoing);
+                        if replay.is_some_and(|replay| self.was_counted(replay, entry.what)) {
+                            entry.what = What::CountedBefore;
+                            effects.truncate(before.0);
+                            outgoing.truncate(before.1);
+                        }
+                        if self.is_tracked {
+                            let is_dead = entry.what == What::DeadLetter;
+                            tracked.extend(track(record.offset, event.id.name(), is_dead, outgoing));
+                        }
                     }
                 }
                 Err(reason) if is_counted => {
                     entry.what = What::DeadLetter;
                     outgoing.push(dead_letter(record, reason));
+                    if self.is_tracked {
+                        // Its value tells nothing.
+                        tracked.extend(track(record.offset, attribute(record, "event-id").name(), true, outgoing));
+                    }
                 }
                 Err(_) => {}
             }
@@ -160,15 +247,25 @@ impl Decoder {
         entries.push(entry);
     }
 
+    /// Whether what failed before this replay was counted all the same: by these rules, which find nothing wrong with it.
+    fn was_counted(&self, replay: Replay<'_>, what: What) -> bool {
+        matches!(what, What::Event { .. }) && replay.is_judged_from(self.rules_from.load(Ordering::Relaxed))
+    }
+
     fn evaluate(
         &self,
         record: &RecordRef<'_>,
         event: &Event<'_>,
+        instance: &mut Instance,
         effects: &mut Effects,
         outgoing: &mut Vec<Outgoing>,
     ) -> What {
         let changes = effects.changes.len();
-        if let Err(reason) = effects.evaluate(&self.topic, event) {
+        let fits = match &self.topic.events[event.event_type].schema {
+            Some(schema) => schema::check(schema, event.data_text(), instance),
+            None => Ok(()),
+        };
+        if let Err(reason) = fits.and_then(|()| effects.evaluate(&self.topic, event)) {
             outgoing.push(dead_letter(record, reason));
             return What::DeadLetter;
         }
@@ -181,11 +278,18 @@ impl Decoder {
             }
             self.forward(record, event, effects, outgoing);
         }
-        What::Event { is_critical: event.priority == Priority::Critical }
+        What::Event { is_critical: event.priority == Priority::Critical, shape: event.shape }
     }
 
     fn forward(&self, record: &RecordRef<'_>, event: &Event<'_>, effects: &Effects, outgoing: &mut Vec<Outgoing>) {
-        let source = Arc::new(owned(record));
+        let mut source = owned(record);
+        // A CloudEvent may have its trace context in the value, where readers of other shapes do not look.
+        let is_new = |name: &str| record.header(name).is_none();
+        let trace = event.trace().into_iter().filter(|(name, _)| is_new(name));
+        source
+            .headers
+            .extend(trace.filter_map(|(name, value)| Some((name.to_owned(), value?.into_owned().into_bytes()))));
+        let source = Arc::new(source);
         for forwarded in &effects.forwards {
             let rule = &self.topic.events[event.event_type].rules[forwarded.rule];
             let Action::Forward { topic, .. } = &rule.action else { continue };
@@ -194,30 +298,6 @@ impl Decoder {
             outgoing.push(Outgoing { offset: record.offset, source: Arc::clone(&source), purpose });
         }
     }
-
-    /// What makes the event the same as another; `None` where it lacks a part: it is never taken for a duplicate then.
-    fn identity(&self, event: &Event<'_>, parts: &mut Vec<u8>) -> Option<Identity> {
-        if self.topic.identity.is_empty() {
-            return None;
-        }
-        parts.clear();
-        let mut push = |part: &[u8]| {
-            parts.extend_from_slice(&(part.len() as u32).to_le_bytes());
-            parts.extend_from_slice(part);
-        };
-        for part in &self.topic.identity {
-            match part {
-                IdentityPart::Id => push(event.id.name()?.as_bytes()),
-                IdentityPart::Type => push(&self.type_numbers[event.event_type].to_le_bytes()),
-                IdentityPart::Timestamp => push(&event.own_time_ms?.to_le_bytes()),
-                IdentityPart::Field(slot) => match event.plain_name(*slot) {
-                    Some(name) => push(name.as_bytes()),
-                    None => push(event.field(*slot).name()?.as_bytes()),
-                },
-            }
-        }
-        Some(self.secret.identify(parts))
-    }
 }
 
 fn dead_letter(record: &RecordRef<'_>, reason: Reason) -> Outgoing {
@@ -225,7 +305,7 @@ fn dead_letter(record: &RecordRef<'_>, reason: Reason) -> Outgoing {
 }
 
 /// A copy of a record that outlives its block. Header names that are no text are kept as far as they are.
-fn owned(record: &RecordRef<'_>) -> OutRecord {
+pub(super) fn owned(record: &RecordRef<'_>) -> OutRecord {
     OutRecord {
         key: record.key.map(<[u8]>::to_vec),
         value: record.value.map(<[u8]>::to_vec),

@@ -4,8 +4,10 @@
 //! `|time_i - time_j| <= W`, whether or not j was counted itself. The window forgets by offset only, never by time.
 
 mod index;
+mod parts;
 
 use self::index::Index;
+pub use self::parts::Parts;
 use crate::catalog::plan::DedupeWindow;
 
 /// Bytes of the secret that keys identities.

@@ -3,11 +3,18 @@
 //! One pass over the JSON. Values stay where they lie in the record and are read only where a rule asks for them; the rest is
 //! skipped, but checked: malformed JSON is found wherever it lies.
 
-pub use super::members::{Layout, Scratch};
+use std::borrow::Cow;
+
+pub use super::members::Layout;
 use super::{
+    envelope::{Around, Said, shortened},
     members::{Envelope, Members},
+    outline::Outlines,
+    places::Places,
     reason::Reason,
     scalar::Scalar,
+    schema,
+    shape::{CARRIERS, Carrier, Recognised, by_headers, recognise},
     time,
 };
 use crate::{
@@ -32,17 +39,19 @@ pub struct Event<'a> {
     pub priority: Priority,
     text: &'a str,
     layout: &'a Layout,
+    record: &'a RecordRef<'a>,
     /// Where fields are looked for first.
-    data: &'a Members,
+    data: &'a Places,
     /// Where they are looked for then.
-    envelope: Option<&'a Members>,
+    around: Around<'a>,
+    /// All members of the record, where the data is its member `data`, not the record itself.
+    data_of: Option<&'a Places>,
 }
 
 impl<'a> Event<'a> {
     /// Whether a field is absent or null, in the data and in the envelope.
     pub fn is_missing(&self, slot: Slot) -> bool {
-        self.data.is_missing(self.layout, slot, self.text)
-            && self.envelope.is_none_or(|envelope| envelope.is_missing(self.layout, slot, self.text))
+        self.data.is_missing(self.layout, slot) && self.in_envelope(slot) == Scalar::Missing
     }
 
     /// A field's text as it takes part in names, where that is there as it lies; `None` where [`Event::field`] must tell.
@@ -51,21 +60,61 @@ impl<'a> Event<'a> {
         self.data.plain_name(self.layout, slot, self.text)
     }
 
+    /// The data as it lies in the record: where the shape has no place for data alone, the whole record.
+    pub fn data_text(&self) -> &'a str {
+        let Some(record) = self.data_of else { return self.text };
+        match record.envelope(Envelope::Data, self.text) {
+            // Not noted, or absent, or null.
+            "" => schema::member(self.text, "data"),
+            data => data,
+        }
+    }
+
     /// A field: looked for in the data, then in the envelope.
     pub fn field(&self, slot: Slot) -> Scalar<'a> {
-        match (self.data.field(self.layout, slot, self.text), self.envelope) {
-            (Scalar::Missing, Some(envelope)) => envelope.field(self.layout, slot, self.text),
-            (found, _) => found,
+        match self.data.field(self.layout, slot, self.text) {
+            Scalar::Missing => self.in_envelope(slot),
+            found => found,
         }
+    }
+
+    /// A field that the envelope tells rather than the data.
+    pub(super) fn envelope_first(&self, slot: Slot) -> Scalar<'a> {
+        match self.in_envelope(slot) {
+            Scalar::Missing => self.field(slot),
+            found => found,
+        }
+    }
+
+    fn in_envelope(&self, slot: Slot) -> Scalar<'a> {
+        self.around.field(self.layout, slot, self.text, self.record)
+    }
+
+    /// The W3C trace context that the event came with, by the names of its headers.
+    pub fn trace(&self) -> [(&'static str, Option<Cow<'a, str>>); 2] {
+        self.around.trace(self.text, self.record)
     }
 }
 
-/// A record on its way to an event.
-struct Reading<'a> {
-    topic: &'a Topic,
-    layout: &'a Layout,
-    record: &'a RecordRef<'a>,
-    text: &'a str,
+/// What decoding a record needs in memory: used again from record to record, of one topic.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// For each carrier, as the same text can be another event by the headers beside it.
+    outlines: [Outlines; CARRIERS],
+    members: Members,
+}
+
+impl Scratch {
+    /// Forgets what it knows of a topic's events.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// How many outlines it has learnt.
+    #[cfg(test)]
+    pub(super) fn outlines(&self) -> usize {
+        self.outlines.iter().map(Outlines::len).sum()
+    }
 }
 
 /// Reads a record as an event of the topic that `layout` was made for.
@@ -80,134 +129,56 @@ pub fn decode<'a>(
     record: &'a RecordRef<'a>,
 ) -> Result<Event<'a>, Reason> {
     let text = simdutf8::basic::from_utf8(value).map_err(|_| not_utf8(value))?;
-    if !scratch.read(layout, text).map_err(|malformed| not_json(text, malformed.at))? {
-        return Err(no_shape(topic));
-    }
-    let Scratch { top, metadata, data } = scratch;
-    let reading = Reading { topic, layout, record, text };
-    for shape in &topic.shapes {
-        match shape {
-            Shape::Nested if reading.has_object(top, Envelope::Metadata) && reading.has_object(top, Envelope::Data) => {
-                let event_type = reading.find_type(&metadata.envelope_value(Envelope::EventType, text), metadata)?;
-                let id = metadata.envelope_value(Envelope::EventId, text);
-                return reading.event(Shape::Nested, event_type, id, metadata, Some(data));
-            }
-            Shape::Flat if top.envelope(Envelope::Type, text).starts_with('"') => {
-                let event_type = reading.find_type(&top.envelope_value(Envelope::Type, text), top)?;
-                let id = first_of(top, [Envelope::EventId, Envelope::Id], text);
-                return reading.event(Shape::Flat, event_type, id, top, None);
-            }
-            Shape::Bare if bare_type(topic).is_some() => {
-                // NestJS wraps what a service emits as {"pattern","data"}.
-                let is_wrapped = top.count == 2
-                    && !top.envelope(Envelope::Pattern, text).is_empty()
-                    && reading.has_object(top, Envelope::Data);
-                let members = if is_wrapped { data } else { top };
-                let name = Scalar::Text(bare_type(topic).unwrap_or_default().into());
-                let event_type = reading.find_type(&name, members)?;
-                let id = first_of(members, [Envelope::Id, Envelope::EventId], text);
-                return reading.event(Shape::Bare, event_type, id, members, None);
-            }
-            _ => {}
+    let Scratch { outlines, members } = scratch;
+    let carrier = Carrier::of(layout, record);
+    let outlines = &mut outlines[carrier as usize];
+    let mut recognised = None;
+    if !outlines.has(text) {
+        if !members.read(layout, text).map_err(|malformed| not_json(text, malformed.at))? {
+            return Err(no_shape(topic));
         }
-    }
-    Err(no_shape(topic))
-}
-
-impl<'a> Reading<'a> {
-    fn has_object(&self, members: &Members, name: Envelope) -> bool {
-        members.envelope(name, self.text).starts_with('{')
-    }
-
-    /// The event type with this name; of several versions the one named, else the newest. No name means the topic's only
-    /// type.
-    fn find_type(&self, name: &Scalar<'_>, envelope: &Members) -> Result<usize, Reason> {
-        let topic = self.topic;
-        let unknown = |found: &str| Reason::UnknownType { found: shortened(found), known: known_types(topic) };
-        let name = match name {
-            Scalar::Text(name) => &**name,
-            Scalar::Missing => only_type(topic).ok_or_else(|| unknown(name.describe()))?,
-            other => return Err(unknown(other.describe())),
+        let unlike = match carrier {
+            Carrier::Binary => by_headers(topic, record)?,
+            _ => recognise(topic, members, text, carrier)?,
         };
-        let version = envelope.envelope(Envelope::Version, self.text);
-        let mut newest = None;
-        for (index, event) in topic.events.iter().enumerate() {
-            if &*event.name == name {
-                if is_version(version, &event.version) {
-                    return Ok(index);
-                }
-                newest = Some(index);
-            }
-        }
-        newest.ok_or_else(|| unknown(name))
+        outlines.learn(layout, text, unlike);
+        recognised = Some(unlike);
     }
-
-    /// Puts an event together from its envelope, and its data where that is an object of its own.
-    fn event(
-        self,
-        shape: Shape,
-        event_type: usize,
-        id: Scalar<'a>,
-        envelope: &'a Members,
-        data: Option<&'a Members>,
-    ) -> Result<Event<'a>, Reason> {
-        let Self { topic, layout, record, text } = self;
-        let own_time_ms = own_time(envelope.envelope_value(Envelope::Timestamp, text), || {
-            shortened(envelope.envelope(Envelope::Timestamp, text))
-        })?;
-        let time_ms = own_time_ms.unwrap_or(record.timestamp_ms);
-        if !time::RANGE_MS.contains(&time_ms) {
-            return Err(Reason::BadTime { found: time_ms.to_string() });
-        }
-        let id = match id {
-            Scalar::Missing => record
-                .header("event-id")
-                .and_then(|id| std::str::from_utf8(id).ok())
-                .map_or(Scalar::Missing, |id| Scalar::Text(id.into())),
-            id => id,
-        };
-        let priority = match envelope.envelope(Envelope::Priority, text) {
-            "\"critical\"" => Priority::Critical,
-            "\"high\"" => Priority::High,
-            "\"normal\"" => Priority::Normal,
-            "\"low\"" => Priority::Low,
-            _ => topic.priority,
-        };
-        let (data, envelope) = match data {
-            Some(data) => (data, Some(envelope)),
-            None => (envelope, None),
-        };
-        Ok(Event { event_type, shape, id, own_time_ms, time_ms, priority, text, layout, data, envelope })
-    }
-}
-
-fn first_of<'a>(members: &Members, names: [Envelope; 2], text: &'a str) -> Scalar<'a> {
-    let values = names.into_iter().map(|name| members.envelope_value(name, text));
-    values.into_iter().find(|value| *value != Scalar::Missing).unwrap_or(Scalar::Missing)
-}
-
-fn own_time(value: Scalar<'_>, shown: impl FnOnce() -> String) -> Result<Option<i64>, Reason> {
-    let time_ms = match value {
-        Scalar::Missing => return Ok(None),
-        Scalar::Integer(digits) => time::parse_ms(digits),
-        Scalar::Text(text) => time::parse_rfc3339_ms(&text),
-        _ => None,
+    let (recognised, objects) = match (recognised, outlines.current()) {
+        (None, Some(outline)) => (outline.recognised, outline.objects.each_ref()),
+        (Some(recognised), _) => (recognised, members.objects()),
+        (None, None) => return Err(no_shape(topic)),
     };
-    match time_ms.filter(|ms| time::RANGE_MS.contains(ms)) {
-        Some(ms) => Ok(Some(ms)),
-        None => Err(Reason::BadTime { found: shown() }),
+    let [top, metadata, data] = objects;
+    let recognised = if carrier == Carrier::Binary { by_headers(topic, record)? } else { recognised };
+    let (data, around) = match recognised.shape {
+        Shape::Flat => (top, Around::Nothing),
+        Shape::Bare => (if recognised.is_wrapped { data } else { top }, Around::Nothing),
+        Shape::Nested => (data, Around::Metadata(metadata)),
+        Shape::Wide => (data, Around::Wide(top, metadata)),
+        Shape::CloudEvents if carrier == Carrier::Binary => (top, Around::Headers),
+        Shape::CloudEvents => (data, Around::Attributes(top)),
+    };
+    let data_of = (!std::ptr::eq(data, top)).then_some(top);
+    let Recognised { shape, event_type, .. } = recognised;
+    let Said { id, own_time_ms, priority } = around.says(shape, data, text, record)?;
+    let time_ms = own_time_ms.unwrap_or(record.timestamp_ms);
+    if !time::RANGE_MS.contains(&time_ms) {
+        return Err(Reason::BadTime { found: time_ms.to_string() });
     }
+    let priority = priority.unwrap_or(topic.priority);
+    Ok(Event { event_type, shape, id, own_time_ms, time_ms, priority, text, layout, record, data, around, data_of })
 }
 
-/// Whether a raw version is this one of the catalogue, whose trailing zeros are cut: `1`, `1.0` and `1.0.0` are the same.
-fn is_version(raw: &str, version: &str) -> bool {
-    let zeros = raw.trim_matches('"').strip_prefix(version);
-    zeros.is_some_and(|mut zeros| {
-        while let Some(rest) = zeros.strip_prefix(".0") {
-            zeros = rest;
-        }
-        zeros.is_empty()
-    })
+/// The event type with this name, of the version named ([`Topic::version_of`]). No name means the topic's only type.
+pub(super) fn find_type(topic: &Topic, name: &Scalar<'_>, version: &str) -> Result<usize, Reason> {
+    let unknown = |found: &str| Reason::UnknownType { found: shortened(found), known: known_types(topic) };
+    let name = match name {
+        Scalar::Text(name) => &**name,
+        Scalar::Missing => only_type(topic).ok_or_else(|| unknown(name.describe()))?,
+        other => return Err(unknown(other.describe())),
+    };
+    topic.version_of(name, version).ok_or_else(|| unknown(name))
 }
 
 /// The topic's type, where it has only one.
@@ -217,7 +188,7 @@ fn only_type(topic: &Topic) -> Option<&str> {
 }
 
 /// The type of a bare event: the topic's only one, or the one that the topic is named after.
-fn bare_type(topic: &Topic) -> Option<&str> {
+pub(super) fn bare_type(topic: &Topic) -> Option<&str> {
     only_type(topic).or_else(|| topic.event_type(&topic.name).map(|event| &*event.name))
 }
 
@@ -225,16 +196,8 @@ fn known_types(topic: &Topic) -> String {
     topic.events.iter().map(|event| &*event.name).collect::<Vec<_>>().join(", ")
 }
 
-fn no_shape(topic: &Topic) -> Reason {
+pub(super) fn no_shape(topic: &Topic) -> Reason {
     Reason::NoShape { expected: topic.shapes.iter().map(|shape| shape.name()).collect::<Vec<_>>().join(" or ") }
-}
-
-fn shortened(text: &str) -> String {
-    const MAX_SHOWN_CHARS: usize = 80;
-    match text.char_indices().nth(MAX_SHOWN_CHARS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 fn not_utf8(value: &[u8]) -> Reason {

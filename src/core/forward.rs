@@ -1,5 +1,6 @@
 //! Forwards: a record goes on to another topic and says where it comes from.
 
+use super::replay;
 use crate::{
     log::{OutRecord, RecordRef},
     model::TopicPartition,
@@ -21,12 +22,14 @@ fn parse_hops(value: &[u8]) -> u32 {
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(MAX_HOPS)
 }
 
-/// The record to publish: value and other headers as they are, the key replaced where the rule says so.
+/// The record to publish: value and other headers as they are, the key replaced where the rule says so. What a replay says of
+/// itself is left out: the forward is new to the groups that read it, whichever group the replay was for.
 pub fn forward_record(source: &OutRecord, partition: &TopicPartition, offset: i64, key: Option<Vec<u8>>) -> OutRecord {
     let hops =
         source.headers.iter().rev().find(|(name, _)| name == HOPS_HEADER).map_or(0, |(_, value)| parse_hops(value));
+    let is_kept = |name: &str| name != ORIGIN_HEADER && name != HOPS_HEADER && !replay::is_header(name);
     let mut headers: Vec<(String, Vec<u8>)> =
-        source.headers.iter().filter(|(name, _)| name != ORIGIN_HEADER && name != HOPS_HEADER).cloned().collect();
+        source.headers.iter().filter(|(name, _)| is_kept(name)).cloned().collect();
     headers.push((ORIGIN_HEADER.to_owned(), format!("{partition}:{offset}").into_bytes()));
     headers.push((HOPS_HEADER.to_owned(), (hops + 1).to_string().into_bytes()));
     OutRecord {
@@ -47,7 +50,13 @@ mod tests {
         let source = OutRecord {
             key: Some(b"v1".to_vec()),
             value: Some(b"{}".to_vec()),
-            headers: vec![header("traceparent", "00-ab"), header("hops", "2"), header("origin", "a:0:1")],
+            headers: vec![
+                header("traceparent", "00-ab"),
+                header("hops", "2"),
+                header("origin", "a:0:1"),
+                header("replay-group", "g"),
+                header("replay-number", "1"),
+            ],
             timestamp_ms: Some(7),
         };
         let forward = forward_record(&source, &TopicPartition::new("video.likes", 3), 42, Some(b"u1".to_vec()));

@@ -53,6 +53,12 @@ impl<'a> Scanner<'a> {
         Self { bytes, at: 0 }
     }
 
+    /// Begins at a byte of `bytes`.
+    #[inline]
+    pub fn at_byte(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
+    }
+
     /// The byte that comes next.
     pub fn at(&self) -> usize {
         self.at
@@ -133,7 +139,7 @@ impl<'a> Scanner<'a> {
         self.expect(b'"')?;
         let mut holds = Holds::Plain;
         loop {
-            self.at = plain_until(self.bytes, self.at);
+            self.plain();
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
@@ -147,6 +153,12 @@ impl<'a> Scanner<'a> {
                 _ => return Err(self.malformed()),
             }
         }
+    }
+
+    /// Takes what a string holds up to its end, an escape or what may not be in it.
+    #[inline]
+    pub fn plain(&mut self) {
+        self.at = plain_until(self.bytes, self.at);
     }
 
     fn escape(&mut self) -> Result<(), Malformed> {
@@ -225,14 +237,14 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// Takes digits, as many as there are.
     #[inline]
-    fn digits(&mut self) {
+    pub fn digits(&mut self) {
         while let Some(word) = word_at(self.bytes, self.at) {
-            // Digits are 0x30 to 0x39: the high half is 3, and stays 3 when 6 is added.
-            let highs = 0xF0F0_F0F0_F0F0_F0F0;
-            let threes = 0x3030_3030_3030_3030;
-            if word & highs != threes || (word + 0x0606_0606_0606_0606) & highs != threes {
-                break;
+            let others = others_than_digits(word);
+            if others != 0 {
+                self.at += (others.trailing_zeros() / 8) as usize;
+                return;
             }
             self.at += 8;
         }
@@ -308,6 +320,14 @@ impl<'a> Scanner<'a> {
 #[inline]
 fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|chunk| u64::from_le_bytes(*chunk))
+}
+
+/// The high bit of each byte that is no digit.
+#[inline]
+fn others_than_digits(word: u64) -> u64 {
+    // Digits are 0x30 to 0x39; of what is left of them, 10 and more reach the high bit with what is added.
+    let left = word ^ (ONES * 0x30);
+    (((left & !HIGHS) + ONES * (0x80 - 10)) | left) & HIGHS
 }
 
 /// The first byte from `at` on that is a quote, a backslash or a control character; the end where there is none.

@@ -5,9 +5,9 @@
 
 use super::{
     json::{Holds, Malformed, Pattern, Scanner},
-    scalar::Scalar,
+    places::{self, Place, Places},
 };
-use crate::catalog::plan::{Slot, Topic};
+use crate::catalog::plan::{Shape, Slot, Topic};
 
 /// Names outside the data that mean something (SPEC 2). The number is the index of the name in every [`Layout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +23,28 @@ pub(super) enum Envelope {
     Metadata,
     Data,
     Pattern,
+    SpecVersion,
+    Time,
+    TraceParent,
+    TraceState,
 }
 
-const ENVELOPE: [&str; 10] =
-    ["type", "eventType", "eventId", "id", "timestamp", "version", "priority", "metadata", "data", "pattern"];
+const ENVELOPE: [&str; 14] = [
+    "type",
+    "eventType",
+    "eventId",
+    "id",
+    "timestamp",
+    "version",
+    "priority",
+    "metadata",
+    "data",
+    "pattern",
+    "specversion",
+    "time",
+    "traceparent",
+    "tracestate",
+];
 
 /// Names whose order in an object is remembered.
 const MAX_REMEMBERED: usize = 64;
@@ -39,42 +57,101 @@ pub struct Layout {
     names: Vec<Box<str>>,
     /// The name's index by slot.
     slots: Vec<usize>,
+    /// By slot, where the topic takes CloudEvents; else empty.
+    attributes: Vec<Attribute>,
+    takes_cloud_events: bool,
+    /// A schema asks for all of an event's data.
+    pub(super) asks_for_data: bool,
+}
+
+/// The attribute of a CloudEvent that is looked at for a field.
+#[derive(Debug)]
+pub(super) struct Attribute {
+    /// Index of its name in the layout.
+    pub(super) index: usize,
+    /// The header that has it in binary mode.
+    pub(super) header: Box<str>,
+}
+
+/// The attribute that has what other envelopes call so. Names of attributes are lower-case.
+fn attribute_name(field: &str) -> String {
+    match field {
+        "eventId" => "id".to_owned(),
+        "eventType" => "type".to_owned(),
+        "timestamp" => "time".to_owned(),
+        other => other.to_ascii_lowercase(),
+    }
+}
+
+/// The index of a name, given out at its first mention.
+fn intern(names: &mut Vec<Box<str>>, name: &str) -> usize {
+    names.iter().position(|known| **known == *name).unwrap_or_else(|| {
+        names.push(name.into());
+        names.len() - 1
+    })
 }
 
 impl Layout {
     /// The layout of a topic's events.
     pub fn new(topic: &Topic) -> Self {
         let mut names: Vec<Box<str>> = ENVELOPE.iter().map(|name| Box::from(*name)).collect();
-        let mut slots = Vec::with_capacity(topic.fields.len());
-        for field in &topic.fields {
-            let known = names.iter().position(|name| name == field);
-            slots.push(known.unwrap_or_else(|| {
-                names.push(field.clone());
-                names.len() - 1
-            }));
+        let slots = topic.fields.iter().map(|field| intern(&mut names, field)).collect();
+        let mut attribute = |field: &str| {
+            let name = attribute_name(field);
+            Attribute { index: intern(&mut names, &name), header: format!("ce_{name}").into() }
+        };
+        let takes_cloud_events = topic.shapes.contains(&Shape::CloudEvents);
+        let attributes =
+            if takes_cloud_events { topic.fields.iter().map(|field| attribute(field)).collect() } else { Vec::new() };
+        let asks_for_data = topic.events.iter().any(|event| event.schema.is_some());
+        Self { names, slots, attributes, takes_cloud_events, asks_for_data }
+    }
+
+    /// Whether the topic takes CloudEvents.
+    #[inline]
+    pub(super) fn takes_cloud_events(&self) -> bool {
+        self.takes_cloud_events
+    }
+
+    /// The attribute of a CloudEvent for a field; `None` where the topic takes none.
+    pub(super) fn attribute(&self, slot: Slot) -> Option<&Attribute> {
+        self.attributes.get(slot as usize)
+    }
+
+    /// How many names there are.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The index of a field's name.
+    #[inline]
+    pub(super) fn index(&self, slot: Slot) -> Option<usize> {
+        self.slots.get(slot as usize).copied()
+    }
+
+    /// The index of a name as it lies in the text, with its quotes.
+    pub(super) fn find(&self, raw: &str, holds: Holds) -> Option<usize> {
+        let find = |name: &str| self.names.iter().position(|known| **known == *name);
+        if holds == Holds::Escapes {
+            return serde_json::from_str::<String>(raw).ok().and_then(|name| find(&name));
         }
-        Self { names, slots }
+        raw.get(1..raw.len() - 1).and_then(find)
     }
 
-    fn find(&self, name: &str) -> Option<usize> {
-        self.names.iter().position(|known| **known == *name)
+    /// Whether a field has the name of an object that is read as one.
+    pub(super) fn asks_for_objects(&self) -> bool {
+        let objects = [Envelope::Metadata as usize, Envelope::Data as usize];
+        let attributes = self.attributes.iter().map(|attribute| &attribute.index);
+        self.slots.iter().chain(attributes).any(|index| objects.contains(index))
     }
 }
 
-/// A value's place in the text.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    start: u32,
-    end: u32,
-    holds: Holds,
-}
-
-/// The places of an object's members by the layout's index. Used again from record to record.
+/// The members of an object.
 #[derive(Debug, Default)]
-pub(super) struct Members {
-    places: Vec<Place>,
+struct Object {
+    places: Places,
     /// How many members the object has.
-    pub(super) count: usize,
+    count: usize,
     order: Order,
 }
 
@@ -82,20 +159,28 @@ pub(super) struct Members {
 #[derive(Debug, Default)]
 struct Order(Vec<(Pattern, Option<usize>)>);
 
-/// What decoding a record needs in memory: used again from record to record, of one topic.
+/// The members of a record and of the objects `metadata` and `data` in it. Used again from record to record.
 #[derive(Debug, Default)]
-pub struct Scratch {
-    pub(super) top: Members,
-    pub(super) metadata: Members,
-    pub(super) data: Members,
+pub(super) struct Members {
+    top: Object,
+    metadata: Object,
+    data: Object,
+    /// Whether the record has `metadata` and `data`, and they are objects.
+    has_metadata: bool,
+    has_data: bool,
 }
 
-impl Scratch {
-    /// Forgets what it knows of a topic's events.
-    pub fn forget(&mut self) {
-        for members in [&mut self.top, &mut self.metadata, &mut self.data] {
-            members.order.0.clear();
-        }
+impl Members {
+    /// The members of the record, of `metadata` and of `data`; of these none where they are no objects.
+    pub(super) fn objects(&self) -> [&Places; 3] {
+        let inner = |is_there: bool, object| if is_there { object } else { &places::NONE };
+        let metadata = inner(self.has_metadata, &self.metadata.places);
+        [&self.top.places, metadata, inner(self.has_data, &self.data.places)]
+    }
+
+    /// How many members the record has.
+    pub(super) fn count(&self) -> usize {
+        self.top.count
     }
 
     /// Reads the record's object, and those of `metadata` and `data` in it, where they are objects. `false` where the text
@@ -111,14 +196,16 @@ impl Scratch {
             scanner.end()?;
             return Ok(false);
         }
-        let Self { top, metadata, data } = self;
+        let Self { top, metadata, data, has_metadata, has_data } = self;
+        (*has_metadata, *has_data) = (false, false);
         top.read(layout, text, &mut scanner, |index, scanner| {
-            let inner = match index {
-                Some(index) if index == Envelope::Metadata as usize => &mut *metadata,
-                Some(index) if index == Envelope::Data as usize => &mut *data,
+            let (inner, is_there) = match index {
+                Some(index) if index == Envelope::Metadata as usize => (&mut *metadata, &mut *has_metadata),
+                Some(index) if index == Envelope::Data as usize => (&mut *data, &mut *has_data),
                 _ => return scanner.value(),
             };
-            if scanner.peek() != Some(b'{') {
+            *is_there = scanner.peek() == Some(b'{');
+            if !*is_there {
                 return scanner.value();
             }
             inner.read(layout, text, scanner, |_, scanner| scanner.value())?;
@@ -129,57 +216,7 @@ impl Scratch {
     }
 }
 
-impl Members {
-    fn clear(&mut self, layout: &Layout) {
-        self.places.resize(layout.names.len(), Place::default());
-        self.places.fill(Place::default());
-        self.count = 0;
-    }
-
-    /// The text of a member of the envelope; empty where it is absent.
-    pub(super) fn envelope<'a>(&self, name: Envelope, text: &'a str) -> &'a str {
-        self.place(name as usize).map_or("", |place| place.of(text))
-    }
-
-    /// The value of a member of the envelope.
-    pub(super) fn envelope_value<'a>(&self, name: Envelope, text: &'a str) -> Scalar<'a> {
-        self.place(name as usize).map_or(Scalar::Missing, |place| place.value(text))
-    }
-
-    /// Whether a field is absent or null.
-    pub(super) fn is_missing(&self, layout: &Layout, slot: Slot, text: &str) -> bool {
-        let place = layout.slots.get(slot as usize).and_then(|index| self.place(*index)).unwrap_or_default();
-        matches!(text.as_bytes().get(place.start as usize..place.end as usize), None | Some([] | [b'n', ..]))
-    }
-
-    /// The value of a field.
-    pub(super) fn field<'a>(&self, layout: &Layout, slot: Slot, text: &'a str) -> Scalar<'a> {
-        let index = layout.slots.get(slot as usize).copied();
-        index.and_then(|index| self.place(index)).map_or(Scalar::Missing, |place| place.value(text))
-    }
-
-    /// A field's text as it takes part in names ([`Scalar::name`]), where that is there as it lies; `None` where the field's
-    /// value must be looked at.
-    #[inline]
-    pub(super) fn plain_name<'a>(&self, layout: &Layout, slot: Slot, text: &'a str) -> Option<&'a str> {
-        let place = self.place(*layout.slots.get(slot as usize)?)?;
-        if place.holds != Holds::Plain {
-            return None;
-        }
-        let raw = place.of(text);
-        match raw.as_bytes() {
-            // More than the quotes.
-            [b'"', _, .., b'"'] => raw.get(1..raw.len() - 1),
-            [b'1'..=b'9', ..] => Some(raw),
-            _ => None,
-        }
-    }
-
-    #[inline]
-    fn place(&self, index: usize) -> Option<Place> {
-        self.places.get(index).copied()
-    }
-
+impl Object {
     /// Reads an object at its opening brace. `value` takes a member's value, given the index of its name.
     fn read(
         &mut self,
@@ -188,7 +225,8 @@ impl Members {
         scanner: &mut Scanner<'_>,
         mut value: impl FnMut(Option<usize>, &mut Scanner<'_>) -> Result<Holds, Malformed>,
     ) -> Result<(), Malformed> {
-        self.clear(layout);
+        self.places.clear(layout);
+        self.count = 0;
         scanner.expect(b'{')?;
         scanner.space();
         if scanner.takes(b'}') {
@@ -198,11 +236,10 @@ impl Members {
             let index = self.order.name(self.count, layout, text, scanner)?;
             self.count += 1;
             scanner.space();
-            let start = scanner.at() as u32;
+            let start = scanner.at();
             let holds = value(index, scanner)?;
-            if let Some(place) = index.and_then(|index| self.places.get_mut(index)) {
-                // Of several members with one name the last counts, as in JavaScript.
-                *place = Place { start, end: scanner.at() as u32, holds };
+            if let Some(index) = index {
+                self.places.put(index, Place::new(text.as_bytes(), start, scanner.at(), holds));
             }
             if !scanner.takes(b',') {
                 scanner.space();
@@ -248,11 +285,7 @@ impl Order {
         scanner.space();
         scanner.expect(b':')?;
         let with_colon = &text[start..scanner.at()];
-        let index = if holds == Holds::Escapes {
-            serde_json::from_str::<String>(raw).ok().and_then(|name| layout.find(&name))
-        } else {
-            raw.get(1..raw.len() - 1).and_then(|name| layout.find(name))
-        };
+        let index = layout.find(raw, holds);
         if with_colon.len() <= MAX_REMEMBERED_BYTES && number < MAX_REMEMBERED {
             if number >= self.0.len() {
                 self.0.resize_with(number + 1, Default::default);
@@ -262,17 +295,5 @@ impl Order {
             *known = index;
         }
         Ok(index)
-    }
-}
-
-impl Place {
-    #[inline]
-    fn of(self, text: &str) -> &str {
-        text.get(self.start as usize..self.end as usize).unwrap_or_default()
-    }
-
-    #[inline]
-    fn value(self, text: &str) -> Scalar<'_> {
-        Scalar::of(self.of(text), self.holds)
     }
 }

@@ -1,6 +1,7 @@
 //! Why a record is a dead letter.
 
-use super::decimal::DecimalError;
+use super::{decimal::DecimalError, delivery::Trouble};
+use crate::catalog::schema::Violation;
 
 /// Why a record could not be counted. Shown to people; its [`Reason::code`] is for programs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -8,6 +9,20 @@ pub enum Reason {
     /// The value is not JSON.
     #[error("the value is not JSON: {0}")]
     NotJson(String),
+    /// The value names a schema that the registry does not have.
+    #[error("the value names schema {id}, which the schema registry does not have")]
+    UnknownSchema {
+        /// The id.
+        id: u32,
+    },
+    /// The schema that the value names does not describe it.
+    #[error("the value cannot be read by schema {id}, which it names: {why}")]
+    Unreadable {
+        /// The id.
+        id: u32,
+        /// Why.
+        why: String,
+    },
     /// The value has none of the shapes that the topic takes.
     #[error("the value fits no shape of this topic: expected {expected}")]
     NoShape {
@@ -28,6 +43,9 @@ pub enum Reason {
         /// The field.
         field: String,
     },
+    /// The data does not fit the schema of its type.
+    #[error("{0}")]
+    Schema(Violation),
     /// A field cannot stand in a key or as an element.
     #[error("field {field:?} is {found}: expected a string that is not empty, or an integer")]
     BadField {
@@ -73,22 +91,34 @@ pub enum Reason {
     /// The broker does not take the forwarded event: too large, or invalid.
     #[error("the event cannot be forwarded: {0}")]
     ForwardRefused(String),
+    /// A subscription's target did not take the event, however often it was tried.
+    #[error("{0}")]
+    Undelivered(Trouble),
 }
 
 impl Reason {
+    /// The status that a subscription's target answered, if that is why.
+    pub fn status(&self) -> Option<u16> {
+        if let Self::Undelivered(trouble) = self { trouble.status() } else { None }
+    }
+
     /// The code in the header `dlq-reason`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotJson(_) => "not-json",
+            Self::UnknownSchema { .. } => "unknown-schema",
+            Self::Unreadable { .. } => "unreadable",
             Self::NoShape { .. } => "no-shape",
             Self::UnknownType { .. } => "unknown-type",
             Self::MissingField { .. } => "missing-field",
+            Self::Schema(_) => "schema-mismatch",
             Self::BadField { .. } => "bad-field",
             Self::BadAmount { .. } => "bad-amount",
             Self::BadTime { .. } => "bad-time",
             Self::KeyTooLong { .. } => "key-too-long",
             Self::HopLimit { .. } => "hop-limit",
             Self::ForwardRefused(_) => "forward-refused",
+            Self::Undelivered(trouble) => trouble.code(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Templates filled in with an event's values.
 
-use super::{event::Event, reason::Reason, scalar::Scalar, time};
+use super::{event::Event, keys::Pieces, reason::Reason, scalar::Scalar, time};
 use crate::catalog::plan::{Part, Slot, Template, Topic};
 
 /// Most bytes of a rendered key or element.
@@ -33,6 +33,41 @@ pub fn render(template: &Template, topic: &Topic, event: &Event<'_>, out: &mut S
         }
     }
     Ok(true)
+}
+
+/// A template with the event whose values it names.
+#[derive(Clone, Copy)]
+pub struct Naming<'a> {
+    seed: u64,
+    template: &'a Template,
+    topic: &'a Topic,
+    event: &'a Event<'a>,
+}
+
+impl<'a> Naming<'a> {
+    /// What names an event by this template, which is that of the event type's effect with this number.
+    pub fn new(effect: u16, template: &'a Template, topic: &'a Topic, event: &'a Event<'a>) -> Self {
+        // Of one event type and effect, names have the same text between their values.
+        Self { seed: (event.event_type as u64) << 16 | u64::from(effect), template, topic, event }
+    }
+}
+
+impl Pieces for Naming<'_> {
+    #[inline]
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    #[inline]
+    fn each(&self, mut piece: impl FnMut(&[u8], bool) -> bool) -> bool {
+        self.template.parts.iter().all(|part| match part {
+            Part::Literal(text) => piece(text.as_bytes(), false),
+            Part::Field { slot, .. } => self.event.plain_name(*slot).is_some_and(|name| piece(name.as_bytes(), true)),
+            Part::Type => piece(self.topic.events[self.event.event_type].name.as_bytes(), false),
+            Part::Topic => piece(self.topic.name.as_bytes(), false),
+            Part::Day | Part::Hour => false,
+        })
+    }
 }
 
 /// Appends a field that must be looked at; `false` where it is missing and may be.

@@ -80,8 +80,8 @@ pub struct Group {
 impl Group {
     /// Takes a beat in. `now_ms` is the store's clock, milliseconds since 1970.
     ///
-    /// Where the version is raised, it is raised at least to `now_ms`: a store that was emptied or put back to an older copy
-    /// never gives another content a version that a member knows from before.
+    /// Where the version is raised, it is raised at least to `now_ms`, and above what the member knows: a store that was emptied or
+    /// put back to an older copy never gives another content a version that a member knows from before, also within one ms.
     ///
     /// # Errors
     /// A beat that is not taken in changes nothing, except that sessions end.
@@ -97,7 +97,8 @@ impl Group {
             }
         }
         if changed {
-            self.version = now_ms.max(self.version + 1);
+            let above = self.version.max(beat.known_version.unwrap_or(0));
+            self.version = now_ms.max(above.saturating_add(1));
         }
         if is_full {
             return Err(BeatError::Full);

@@ -7,9 +7,9 @@ use super::{
     change::{ADDS_ONE, Change, KeyChange},
     decimal,
     event::Event,
-    keys::{Keys, Text},
+    keys::{KeyIndex, Keys, Pieces, Text},
     reason::Reason,
-    render::render,
+    render::{Naming, render},
     time,
 };
 use crate::{
@@ -103,22 +103,29 @@ impl Effects {
 
     fn rule(&mut self, index: usize, rule: &Rule, topic: &Topic, event: &Event<'_>) -> Result<(), Reason> {
         match &rule.action {
-            Action::Count { key, by } => {
-                if self.name(key, topic, event)? {
-                    let amount = amount(by, topic, event)?;
-                    self.change(rule, Kind::Count, Change::Count(amount));
+            Action::Count { key, by, retention_ms } => {
+                if let Some(key) = self.key(rule, Kind::Count, key, topic, event)?
+                    && let Some(amount) = amount(by, topic, event)?
+                {
+                    let change = match retention_ms {
+                        None => Change::Count(amount),
+                        Some(retention) => Change::CountUntil { expire_at_ms: day_end(event) + retention, amount },
+                    };
+                    self.change(rule, key, change);
                 }
             }
             Action::Max { key, of } => {
-                if self.name(key, topic, event)? {
-                    let value = decimal_field(of, topic, event)?;
-                    self.change(rule, Kind::Max, Change::Max(value));
+                if let Some(key) = self.key(rule, Kind::Max, key, topic, event)?
+                    && let Some(value) = decimal_field(of, topic, event)?
+                {
+                    self.change(rule, key, Change::Max(value));
                 }
             }
             Action::Last { key, of } => {
-                if self.name(key, topic, event)? {
-                    let value = decimal_field(of, topic, event)?;
-                    self.change(rule, Kind::Last, Change::Last(value));
+                if let Some(key) = self.key(rule, Kind::Last, key, topic, event)?
+                    && let Some(value) = decimal_field(of, topic, event)?
+                {
+                    self.change(rule, key, Change::Last(value));
                 }
             }
             Action::Unique { key, of, per_day, retention_ms } => {
@@ -129,30 +136,38 @@ impl Effects {
                 if *per_day {
                     self.name.push(':');
                     time::push_day(&mut self.name, event.time_ms);
-                    let day_end = time::window_start(event.time_ms, time::DAY_MS) + time::DAY_MS;
-                    expire_at_ms = retention_ms.map(|retention| day_end + retention);
+                    expire_at_ms = retention_ms.map(|retention| day_end(event) + retention);
                 }
                 let Some(element) = self.text(of, topic, event)? else { return Ok(()) };
-                self.change(rule, Kind::Unique, Change::Unique { expire_at_ms, element });
+                let key = self.keys.intern(Kind::Unique, &self.name);
+                self.change(rule, key, Change::Unique { expire_at_ms, element });
             }
             Action::Recent { key, of, cap } => {
-                if self.name(key, topic, event)?
+                if let Some(key) = self.key(rule, Kind::Recent, key, topic, event)?
                     && let Some(element) = self.text(of, topic, event)?
                 {
-                    self.change(rule, Kind::Recent, Change::Recent { cap: *cap, element });
+                    self.change(rule, key, Change::Recent { cap: *cap, element });
                 }
             }
             Action::Top { .. } => self.top(rule, topic, event)?,
-            Action::Member { key, of, is_add, moves } => {
-                if !self.name(key, topic, event)? {
-                    return Ok(());
-                }
+            Action::Member { key, of, is_add, moves, tombstones_ms } => {
+                let Some(key) = self.key(rule, Kind::Member, key, topic, event)? else { return Ok(()) };
                 let Some(element) = self.text(of, topic, event)? else { return Ok(()) };
                 let moves = match moves {
-                    Some(moves) => self.text(moves, topic, event)?,
+                    Some(moves) => match self.text(moves, topic, event)? {
+                        Some(counter) => Some(counter),
+                        None => return Ok(()),
+                    },
                     None => None,
                 };
-                self.change(rule, Kind::Member, Change::Member { element, is_add: *is_add, moves });
+                let is_add = *is_add;
+                let change = match *tombstones_ms {
+                    None => Change::Member { element, is_add, moves },
+                    Some(tombstones_ms) => {
+                        Change::MemberByTime { tombstones_ms, element, is_in: is_add, counter: moves }
+                    }
+                };
+                self.change(rule, key, change);
             }
             Action::Forward { key, .. } => {
                 let key = match key {
@@ -174,21 +189,21 @@ impl Effects {
             return Ok(());
         }
         let Some(element) = self.text(of, topic, event)? else { return Ok(()) };
-        let amount = amount(by, topic, event)?;
+        let Some(amount) = amount(by, topic, event)? else { return Ok(()) };
         let length = self.name.len();
         for window in windows {
             let start_ms = time::window_start(event.time_ms, window.length_ms);
             self.name.truncate(length);
             time::push_window(&mut self.name, &window.label, window.length_ms, start_ms);
             let expire_at_ms = Some(start_ms + window.length_ms + retention_ms);
-            self.change(rule, Kind::Top, Change::Top { expire_at_ms, element, amount });
+            let key = self.keys.intern(Kind::Top, &self.name);
+            self.change(rule, key, Change::Top { expire_at_ms, element, amount });
         }
         Ok(())
     }
 
-    /// Appends a change of the key that has the name at hand.
-    fn change(&mut self, rule: &Rule, kind: Kind, change: Change) {
-        let key = self.keys.intern(kind, &self.name);
+    /// Appends a change of a key.
+    fn change(&mut self, rule: &Rule, key: KeyIndex, change: Change) {
         let detail = if let Change::Count(1) = change {
             ADDS_ONE
         } else {
@@ -196,6 +211,33 @@ impl Effects {
             (self.details.len() - 1) as u32
         };
         self.changes.push(KeyChange { key, detail, effect: rule.effect });
+    }
+
+    /// The key that a template names; `None` where the rule is skipped. Its name is rendered once a block, mostly: then it is
+    /// known by the values that it is put together from.
+    fn key(
+        &mut self,
+        rule: &Rule,
+        kind: Kind,
+        template: &Template,
+        topic: &Topic,
+        event: &Event<'_>,
+    ) -> Result<Option<KeyIndex>, Reason> {
+        let naming = Naming::new(rule.effect, template, topic, event);
+        let hash = naming.hash();
+        if let Some(hash) = hash
+            && let Some(key) = self.keys.find(kind, hash, &naming)
+        {
+            return Ok(Some(key));
+        }
+        if !self.name(template, topic, event)? {
+            return Ok(None);
+        }
+        let key = self.keys.intern(kind, &self.name);
+        if let Some(hash) = hash {
+            self.keys.note(key, hash, &naming);
+        }
+        Ok(Some(key))
     }
 
     /// Renders the name at hand; `false` where the rule is skipped.
@@ -212,19 +254,31 @@ impl Effects {
     }
 }
 
-fn amount(by: &Amount, topic: &Topic, event: &Event<'_>) -> Result<i64, Reason> {
+/// When the event's day has ended, milliseconds since 1970.
+fn day_end(event: &Event<'_>) -> i64 {
+    time::window_start(event.time_ms, time::DAY_MS) + time::DAY_MS
+}
+
+/// How much is added; `None` where the rule is skipped.
+fn amount(by: &Amount, topic: &Topic, event: &Event<'_>) -> Result<Option<i64>, Reason> {
     match by {
-        Amount::Constant(amount) => Ok(*amount),
+        Amount::Constant(amount) => Ok(Some(*amount)),
         Amount::Field(field) => decimal_field(field, topic, event),
+        // Within bounds that are the same on both sides of 0.
+        Amount::Negated(field) => Ok(decimal_field(field, topic, event)?.map(|amount| -amount)),
     }
 }
 
-fn decimal_field(decimal: &Decimal, topic: &Topic, event: &Event<'_>) -> Result<i64, Reason> {
-    decimal::scaled(&event.field(decimal.slot), decimal.scale).map_err(|error| {
-        let field = topic.fields[decimal.slot as usize].to_string();
-        match error {
-            decimal::DecimalError::Missing => Reason::MissingField { field },
-            error => Reason::BadAmount { field, scale: decimal.scale, error },
-        }
-    })
+/// A decimal field, scaled; `None` where the rule is skipped.
+fn decimal_field(decimal: &Decimal, topic: &Topic, event: &Event<'_>) -> Result<Option<i64>, Reason> {
+    let error = match decimal::scaled(&event.field(decimal.slot), decimal.scale) {
+        Ok(amount) => return Ok(Some(amount)),
+        Err(error) => error,
+    };
+    let field = || topic.fields[decimal.slot as usize].to_string();
+    match error {
+        decimal::DecimalError::Missing if decimal.optional => Ok(None),
+        decimal::DecimalError::Missing => Err(Reason::MissingField { field: field() }),
+        error => Err(Reason::BadAmount { field: field(), scale: decimal.scale, error }),
+    }
 }

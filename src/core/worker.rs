@@ -7,12 +7,13 @@ use super::{
     change::Change,
     decode::{Decoded, Decoder, Entry, What},
     dedupe::{IdentitySecret, Window},
-    keys::KeyIndex,
+    keys::{KeyIndex, Keys},
+    shards::{Standings, shard_of},
 };
 use crate::{
     catalog::plan::Topic,
     log::{Block, LogError},
-    model::{Delta, Origin, Overflow, TopicPartition},
+    model::{Delta, Kind, Origin, Overflow, TopicPartition},
 };
 
 /// Records whose places in the duplicate window are asked for together.
@@ -26,6 +27,7 @@ pub struct Worker {
     /// Records below this offset only fill the window: they are counted already.
     count_from: i64,
     batch_events: usize,
+    standings: Standings,
     gathered: Gathered,
 }
 
@@ -38,30 +40,57 @@ struct Gathered {
     deltas: Vec<Option<Delta>>,
     /// Those that are there.
     touched: Vec<KeyIndex>,
+    /// Which records count, by the block's key. Filled only for a block that some shard of the store has a part of.
+    from: Vec<From>,
+}
+
+/// From which offset on records count for a key.
+#[derive(Clone, Copy)]
+struct From {
+    key: i64,
+    /// For counters that its members move.
+    moves: i64,
 }
 
 impl Worker {
-    /// A worker that counts from `count_from` on and cuts batches after `batch_events` events (`BATCH_SIZE`).
+    /// A worker that counts for a group from `count_from` on and cuts batches after `batch_events` events (`BATCH_SIZE`).
     pub fn new(
         topic: Arc<Topic>,
         partition: TopicPartition,
+        group: Arc<str>,
         secret: Arc<IdentitySecret>,
         count_from: i64,
         batch_events: usize,
     ) -> Self {
         Self {
             window: Window::new(topic.dedupe),
-            decoder: Arc::new(Decoder::new(topic, secret)),
+            decoder: Arc::new(Decoder::new(topic, group, secret)),
             partition,
             count_from,
             batch_events,
+            standings: Standings::new([count_from]),
             gathered: Gathered::default(),
         }
     }
 
-    /// Counts from `offset` on; what lies before it only fills the duplicate window.
-    pub fn count_from_now_on(&mut self, offset: i64) {
-        self.count_from = offset;
+    /// Counts from the lowest offset on; what lies before it only fills the duplicate window. A record counts only for the
+    /// shards that lack it, which is decided for each record before it is added up (EXACTLY_ONCE, "Sections").
+    pub fn count_on(&mut self, standings: Standings) {
+        self.count_from = standings.lowest();
+        self.standings = standings;
+    }
+
+    /// Tells of each event that has an id what became of it.
+    pub fn track(mut self) -> Self {
+        if let Some(decoder) = Arc::get_mut(&mut self.decoder) {
+            decoder.track();
+        }
+        self
+    }
+
+    /// These rules count from an offset on ([`Decoder::rules_begin_at`]).
+    pub fn rules_begin_at(&self, offset: i64) {
+        self.decoder.rules_begin_at(offset);
     }
 
     /// What decodes the blocks of this worker.
@@ -100,8 +129,12 @@ impl Worker {
         let mut batches = Vec::new();
         let mut batch = Batch::default();
         let mut outgoing = std::mem::take(&mut decoded.outgoing).into_iter().peekable();
+        let mut tracked = std::mem::take(&mut decoded.tracked).into_iter().peekable();
         let mut changes_begin = 0;
         self.gathered.begin(decoded.effects.keys.len(), decoded.effects.has_others());
+        if decoded.entries.first().is_some_and(|entry| entry.offset < self.standings.highest()) {
+            self.gathered.note_shards(&decoded.effects.keys, &self.standings);
+        }
         for run in decoded.entries.chunks(PREFETCHED) {
             self.window.prefetch(run.iter().filter(|entry| entry.has_identity).map(|entry| entry.identity));
             for entry in run {
@@ -112,8 +145,14 @@ impl Worker {
                     continue;
                 }
                 while let Some(sent) = outgoing.next_if(|sent| sent.offset == entry.offset) {
-                    if !duplicate {
+                    if !duplicate && entry.offset >= self.standings.sent_to() {
                         batch.outgoing.push(sent);
+                    }
+                }
+                while let Some(tracked) = tracked.next_if(|tracked| tracked.offset <= entry.offset) {
+                    let shard = shard_of(&tracked.event_id, self.standings.shards());
+                    if !duplicate && entry.offset >= self.standings.of(shard) {
+                        batch.tracked.push(tracked);
                     }
                 }
                 batch.next_offset = entry.offset + 1;
@@ -142,10 +181,13 @@ impl Worker {
         tally.records += 1;
         match entry.what {
             _ if duplicate => tally.duplicates += 1,
+            What::CountedBefore => tally.duplicates += 1,
             What::Tombstone => tally.tombstones += 1,
+            What::OthersReplay => tally.others_replays += 1,
             What::DeadLetter => tally.dead_letters += 1,
-            What::Event { is_critical } => {
+            What::Event { is_critical, shape } => {
                 tally.events += 1;
+                tally.shapes[shape as usize] += 1;
                 batch.is_critical |= is_critical;
             }
             What::Remembered => {}
@@ -154,10 +196,21 @@ impl Worker {
 
     fn gather(&mut self, entry: &Entry, changes: std::ops::Range<usize>, decoded: &Decoded, batch: &mut Batch) {
         let effects = &decoded.effects;
-        let Gathered { sums, deltas, touched } = &mut self.gathered;
+        let Gathered { sums, deltas, touched, from } = &mut self.gathered;
+        let some_have_it = entry.offset < self.standings.highest();
         for key_change in &effects.changes[changes] {
-            let change = effects.change_of(key_change);
             let at = key_change.key as usize;
+            let from = if some_have_it { from.get(at) } else { None };
+            if from.is_some_and(|from| entry.offset < from.key) {
+                continue;
+            }
+            let mut change = effects.change_of(key_change);
+            if let (Some(From { moves: from, .. }), Change::Member { moves, .. }) = (from, &mut change)
+                && entry.offset < *from
+            {
+                // The restored counter has the move already; the set has not.
+                *moves = None;
+            }
             if let Change::Count(amount) = change {
                 let sum = &mut sums[at];
                 let Some(before) = *sum else {
@@ -200,6 +253,17 @@ impl Gathered {
         self.sums.resize(keys, None);
         self.deltas.clear();
         self.deltas.resize_with(if has_others { keys } else { 0 }, || None);
+    }
+
+    fn note_shards(&mut self, keys: &Keys, standings: &Standings) {
+        let from = |key: KeyIndex| {
+            let shard = shard_of(keys.name(key), standings.shards());
+            let totals = standings.totals_of(shard);
+            let is_total = matches!(keys.kind(key), Kind::Count | Kind::Max | Kind::Last);
+            From { key: if is_total { totals } else { standings.of(shard) }, moves: totals }
+        };
+        self.from.clear();
+        self.from.extend((0..keys.len() as KeyIndex).map(from));
     }
 
     fn drain(&mut self, decoded: &Decoded, batch: &mut Batch) {

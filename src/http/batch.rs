@@ -1,4 +1,5 @@
 //! Publishing batches: the events read one after the other where they lie in the body, the answer written into one buffer.
+//! Longer than most files, since what a batch and its answer are is read beside what is done with them.
 
 use std::ops::Range;
 
@@ -13,10 +14,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     AppState, MAX_BATCH_EVENTS, Problem, RETRY_AFTER_S,
-    events::{Text, refuse_idempotency_key, text},
+    document::values::{EventId, IdempotencyKey, Priority},
+    events::{Text, idempotency_key, text, trace},
     extract::{Form, Params, Payload},
 };
-use crate::runtime::publish::{Batch, Draft, NotStored, Receipt};
+use crate::runtime::publish::{Batch, Draft, NotStored, Receipt, Trace};
 
 /// About how long an event's part of the answer is: room that is taken at once.
 const RESULT_BYTES: usize = 160;
@@ -27,7 +29,7 @@ const RESULT_BYTES: usize = 160;
 pub(super) struct BatchEvent<'a> {
     /// Where to; default: the batch's topic.
     #[serde(borrow)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1)]
     topic: Option<Text<'a>>,
     /// The event's data.
     #[serde(borrow)]
@@ -35,7 +37,7 @@ pub(super) struct BatchEvent<'a> {
     data: &'a RawValue,
     /// As in a single publish.
     #[serde(borrow)]
-    #[schema(value_type = Option<String>)]
+    #[schema(inline, value_type = Option<Priority>)]
     priority: Option<Text<'a>>,
     /// As in a single publish.
     #[serde(borrow)]
@@ -47,19 +49,19 @@ pub(super) struct BatchEvent<'a> {
     correlation_id: Option<Text<'a>>,
     /// As in a single publish.
     #[serde(borrow)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1)]
     user_id: Option<Text<'a>>,
     /// As in a single publish.
     #[serde(borrow)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1)]
     key: Option<Text<'a>>,
     /// As in a single publish.
     #[serde(borrow)]
-    #[schema(value_type = Option<String>)]
+    #[schema(inline, value_type = Option<EventId>)]
     event_id: Option<Text<'a>>,
     /// As in a single publish.
     #[serde(borrow)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1)]
     event_type: Option<Text<'a>>,
 }
 
@@ -68,15 +70,17 @@ pub(super) struct BatchEvent<'a> {
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchRequest<'a> {
     /// Where to.
+    #[schema(min_length = 1)]
     topic: Option<String>,
     /// The events, at most 10,000.
     #[serde(borrow)]
-    #[schema(value_type = Vec<BatchEvent>)]
+    #[schema(value_type = Vec<BatchEvent>, min_items = 1, max_items = 10000)]
     events: Vec<&'a RawValue>,
 }
 
 /// Parameters of a batch.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchParams {
     /// Topic of the events that name none.
@@ -115,7 +119,8 @@ pub(super) struct BatchResult<'a> {
 }
 
 /// Publishes many events, each by itself: 200 where all are published, else 207 with a status for each; 503 where none is.
-#[utoipa::path(post, path = "/api/events/publish-batch", tag = "events", params(BatchParams),
+#[utoipa::path(post, path = "/api/events/publish-batch", tag = "events", params(BatchParams,
+    ("Idempotency-Key" = inline(Option<IdempotencyKey>), Header, description = "Stands for an eventId of each event that has none: itself, a hyphen, and the event's place in the batch, from 0")),
     request_body(content((BatchRequest = "application/json"), (BatchEvent = "application/x-ndjson"))), responses(
     (status = 200, description = "The broker has every event", body = BatchPublished),
     (status = 207, description = "Some events are not published", body = BatchPublished),
@@ -123,7 +128,7 @@ pub(super) struct BatchResult<'a> {
     (status = 403, description = "This process does not publish (ROLES)", body = Problem, content_type = "application/problem+json"),
     (status = 413, description = "Too large", body = Problem, content_type = "application/problem+json"),
     (status = 415, description = "Neither JSON nor NDJSON", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "The broker has none of the events; try again after Retry-After", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "None of the events is published; try again after Retry-After", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn publish_batch(
     State(state): State<AppState>,
@@ -131,8 +136,9 @@ pub(super) async fn publish_batch(
     headers: HeaderMap,
     payload: Payload,
 ) -> Result<Response, Problem> {
-    refuse_idempotency_key(&headers)?;
-    let mut reading = Reading { state: &state, batch: state.publisher()?.batch(), refused: Vec::new(), events: 0 };
+    let (batch, trace) = (state.publisher()?.batch(), trace(&headers));
+    let once_by = idempotency_key(&headers)?;
+    let mut reading = Reading { state: &state, trace, once_by, batch, refused: Vec::new(), events: 0 };
     reading.read(&payload, params.topic.as_deref())?;
     let Reading { batch, refused, .. } = reading;
     // Its events are copied into records by now, which wait for the broker within the producer's cap.
@@ -145,6 +151,10 @@ pub(super) async fn publish_batch(
 /// A batch while it is read. An event that is wrong does not keep the others back.
 struct Reading<'s> {
     state: &'s AppState,
+    /// Of the request, which all of its events carry on.
+    trace: Trace<'s>,
+    /// Of the request: each event gets one of its own from it.
+    once_by: Option<&'s str>,
     batch: Batch<'s>,
     /// What is wrong with the events that are, by their places.
     refused: Vec<(usize, Problem)>,
@@ -184,7 +194,21 @@ impl Reading<'_> {
         let topic = topic.ok_or_else(|| Problem::bad_request("neither the event nor the batch names a topic"))?;
         let [priority, source, correlation_id, user_id, key, event_id, event_type] =
             [priority, source, correlation_id, user_id, key, event_id, event_type].map(text);
-        let draft = Draft { data, priority, source, correlation_id, user_id, key, event_id, event_type };
+        let trace = self.trace;
+        let once_by = self.once_by.filter(|_| event_id.is_none());
+        let idempotency_key = once_by.map(|once_by| format!("{once_by}-{}", self.events).into());
+        let draft = Draft {
+            data,
+            priority,
+            source,
+            correlation_id,
+            user_id,
+            key,
+            event_id,
+            idempotency_key,
+            event_type,
+            trace,
+        };
         self.batch.add(topic, &draft).map_err(|error| {
             self.state.0.metrics.publish_failed(topic, error.code());
             Problem::from(&error)
@@ -266,7 +290,9 @@ fn answer(answers: &[Answered]) -> Result<Response, Problem> {
     // Plain values: writing them to memory cannot fail.
     let _ = serde_json::to_writer(&mut body, &BatchPublished { success: published == total, message, results });
     let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
-    if answers.iter().any(is_unavailable) {
+    let is_in_flight =
+        |answer: &Answered| answer.as_ref().is_err_and(|problem| problem.status() == StatusCode::CONFLICT);
+    if answers.iter().any(|answer| is_unavailable(answer) || is_in_flight(answer)) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
     }
     Ok(response)
@@ -275,14 +301,14 @@ fn answer(answers: &[Answered]) -> Result<Response, Problem> {
 impl<'a> BatchResult<'a> {
     fn of(answer: &'a Answered) -> Self {
         match answer {
-            Ok(Receipt { event_id, topic, partition, offset }) => Self {
+            Ok(Receipt { event_id, topic, partition, offset, is_duplicate }) => Self {
                 success: true,
                 status: StatusCode::OK.as_u16(),
                 event_id: Some(event_id),
                 topic: Some(topic),
                 partition: Some(*partition),
                 offset: Some(*offset),
-                duplicate: Some(false),
+                duplicate: Some(*is_duplicate),
                 error: None,
             },
             Err(problem) => Self {

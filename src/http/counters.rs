@@ -6,7 +6,9 @@ use utoipa::ToSchema;
 
 use super::{
     AppState, MAX_ITEMS, Problem,
-    extract::{KeyPath, None as NoParams, Params, Payload, check_key},
+    after::AfterParams,
+    document::values::{CountersBy, Key},
+    extract::{KeyPath, Params, Payload, check_key, whole},
 };
 use crate::runtime::reads::CounterValue;
 
@@ -45,7 +47,7 @@ pub(super) struct CountersAnswer {
 }
 
 /// Counters by name, or by the beginning of their names.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CountersQuery {
     /// Names, at most 1,000.
@@ -53,6 +55,7 @@ pub(super) struct CountersQuery {
     /// The beginning of the names; a bounded scan of what is stored.
     prefix: Option<String>,
     /// How many names to look at, at most 1,000; default 100. Only with `prefix`. A page may be shorter, or empty.
+    #[serde(default, deserialize_with = "whole")]
     limit: Option<usize>,
     /// Where the former page ended. Only with `prefix`.
     cursor: Option<String>,
@@ -60,34 +63,40 @@ pub(super) struct CountersQuery {
 
 /// One counter. A key that was never counted is 0, with `exists` false.
 #[utoipa::path(get, path = "/api/counters/{key}", tag = "results",
-    params(("key" = String, Path, description = "The counter's name, percent-encoded once more")), responses(
+    params(("key" = inline(Key), Path, description = "The counter's name, percent-encoded once more"), AfterParams), responses(
     (status = 200, description = "The counter", body = CounterAnswer),
     (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "after names an unknown topic", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "The store does not answer", body = Problem, content_type = "application/problem+json"),
+    (status = 504, description = "The event is not counted yet", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn get(
     State(state): State<AppState>,
     KeyPath(key): KeyPath,
-    Params(NoParams {}): Params<NoParams>,
+    Params(after): Params<AfterParams>,
 ) -> Result<Json<CounterAnswer>, Problem> {
+    after.wait(&state).await?;
     let mut values = state.parts().reads.counters(vec![key]).await?;
     let value = values.pop().ok_or_else(|| Problem::bad_request("the key was not answered for"))?;
     Ok(Json(CounterAnswer { success: true, data: value.into() }))
 }
 
 /// Many counters, by name or by prefix.
-#[utoipa::path(post, path = "/api/counters/query", tag = "results", request_body = CountersQuery, responses(
+#[utoipa::path(post, path = "/api/counters/query", tag = "results", request_body = CountersBy, params(AfterParams), responses(
     (status = 200, description = "The counters", body = CountersAnswer),
     (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "after names an unknown topic", body = Problem, content_type = "application/problem+json"),
     (status = 413, description = "Too large", body = Problem, content_type = "application/problem+json"),
     (status = 415, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "The store does not answer", body = Problem, content_type = "application/problem+json"),
+    (status = 504, description = "The event is not counted yet", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn query(
     State(state): State<AppState>,
-    Params(NoParams {}): Params<NoParams>,
+    Params(after): Params<AfterParams>,
     payload: Payload,
 ) -> Result<Json<CountersAnswer>, Problem> {
+    after.wait(&state).await?;
     let reads = &state.parts().reads;
     let (values, cursor) = match payload.json()? {
         CountersQuery { keys: Some(keys), prefix: None, limit: None, cursor: None } => {

@@ -6,12 +6,12 @@ use axum::{
     http::{StatusCode, header, request::Parts},
     response::IntoResponse,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeOwned},
+};
 
 use super::{BODY_READ_TIMEOUT, MAX_BODY_BYTES, MAX_KEY_BYTES, Problem};
-
-/// Parameters that later versions know. Ignoring them would answer another question than was asked.
-const LATER: [&str; 3] = ["after", "wait", "group"];
 
 /// The query parameters of a request, all of them known.
 pub(super) struct Params<T>(pub(super) T);
@@ -25,12 +25,6 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let names = parts.uri.query().unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or(pair));
-        for name in names {
-            if LATER.contains(&name) {
-                return Err(Problem::bad_request(format!("the query parameter {name} is not in this version yet")));
-            }
-        }
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(params)) => Ok(Self(params)),
             Err(rejection) => Err(Problem::bad_request(rejection.body_text())),
@@ -119,6 +113,17 @@ fn form_of(request: &Request) -> Result<Form, Problem> {
 
 fn unsupported(wanted: &str) -> Problem {
     Problem::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the body must come with content-type {wanted}"))
+}
+
+/// A whole number from 0, however it is written: to JSON Schema 5.0 is one.
+pub(super) fn whole<'de, D: Deserializer<'de>, N: TryFrom<i64>>(deserializer: D) -> Result<Option<N>, D::Error> {
+    /// Up to here every whole number is a double.
+    const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    let is_whole = |float: &f64| float.fract() == 0.0 && (0.0..MAX_EXACT).contains(float);
+    let whole = number.as_i64().or_else(|| number.as_f64().filter(is_whole).map(|float| float as i64));
+    let fitting = whole.and_then(|whole| N::try_from(whole).ok());
+    fitting.map(Some).ok_or_else(|| de::Error::custom(format_args!("{number} is no whole number that fits here")))
 }
 
 /// What no route answers.

@@ -10,7 +10,10 @@ use super::{
     AppState, Problem,
     extract::{None as NoParams, Params},
 };
-use crate::{core::card::Card, model::MemberId};
+use crate::{
+    core::card::Card,
+    model::{MemberId, Roster},
+};
 
 /// The counting group.
 #[derive(Serialize, ToSchema)]
@@ -37,7 +40,7 @@ pub(super) struct MemberData {
     host: String,
     /// Version of its program.
     version: String,
-    /// What it counts, as `topic:partition`.
+    /// What it holds, as `topic:partition`: what it counts, or delivers.
     partitions: Vec<String>,
     /// What it has made ready to take over.
     next: Vec<String>,
@@ -53,7 +56,16 @@ pub(super) async fn list(
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<MembersAnswer>, Problem> {
     let membership = &state.parts().membership;
-    let roster = membership.roster();
+    let data = GroupData {
+        group: membership.group.clone(),
+        member: membership.me.to_string(),
+        members: members_of(&membership.roster()),
+    };
+    Ok(Json(MembersAnswer { success: true, data }))
+}
+
+/// The members of a group, each with what it holds.
+pub(super) fn members_of(roster: &Roster) -> Vec<MemberData> {
     let describe = |(id, about): (&MemberId, &Vec<u8>)| {
         let Card { host, program, .. } = Card::read(about).unwrap_or_default();
         (MemberId::clone(id), MemberData { member: id.to_string(), host, version: program, ..MemberData::default() })
@@ -67,10 +79,5 @@ pub(super) async fn list(
             next.next.push(partition.to_string());
         }
     }
-    let data = GroupData {
-        group: membership.group.clone(),
-        member: membership.me.to_string(),
-        members: members.into_values().collect(),
-    };
-    Ok(Json(MembersAnswer { success: true, data }))
+    members.into_values().collect()
 }

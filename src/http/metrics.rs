@@ -13,7 +13,7 @@ use metrics::{Counter, Histogram};
 use crate::{
     catalog::plan::Catalog,
     runtime::publish::{NotStored, PublishError, Receipt},
-    telemetry::metrics::{HTTP_REQUEST_DURATION, HTTP_REQUESTS, PUBLISH_FAILURES, PUBLISHED},
+    telemetry::metrics::{HTTP_REQUEST_DURATION, HTTP_REQUESTS, PUBLISH_DUPLICATES, PUBLISH_FAILURES, PUBLISHED},
 };
 
 /// Most kept handles; what goes beyond it is looked up each time. Routes, methods and statuses are few.
@@ -80,6 +80,7 @@ impl HttpMetrics {
     /// Counts an event that was sent.
     pub(super) fn publish_ended(&self, topic: &str, published: &Result<Receipt, PublishError>) {
         match published {
+            Ok(receipt) if receipt.is_duplicate => PUBLISH_DUPLICATES.counter(&[topic]).increment(1),
             Ok(_) => self.published(topic, 1),
             Err(error) => self.publish_failed(topic, error.code()),
         }
@@ -91,6 +92,7 @@ impl HttpMetrics {
         for result in published {
             match result {
                 Err(NotStored { topic, error }) => self.publish_failed(topic, error.code()),
+                Ok(Receipt { topic, is_duplicate: true, .. }) => PUBLISH_DUPLICATES.counter(&[topic]).increment(1),
                 // Neighbours mostly have one topic.
                 Ok(Receipt { topic, .. }) => match stored.last_mut().filter(|(last, _)| *last == &**topic) {
                     Some((_, events)) => *events += 1,

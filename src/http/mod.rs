@@ -3,27 +3,38 @@
 //! A request passes the edge (metrics, a cap on requests in flight, a deadline, problem answers), then CORS, gzip and the
 //! body's limit, then its handler. Handlers only translate: what is done lives in [`crate::runtime`].
 
+mod after;
 mod batch;
 mod counters;
+mod deliveries;
+mod dlq;
+mod document;
 mod edge;
 mod events;
 mod extract;
+mod groups;
 mod health;
 mod members;
 mod metrics;
 mod problem;
+mod processed;
 mod results;
 mod routes;
 mod serve;
+mod stream;
 mod topics;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     catalog::plan::Catalog,
-    runtime::{health::Health, membership::Membership, publish::Publisher, reads::Reads},
+    runtime::{
+        changes::Changes, counted::Counted, dead_letters::DeadLetters, delivery::Delivery, groups::Groups,
+        health::Health, membership::Membership, publish::Publisher, reads::Reads, tracking::Tracking,
+    },
 };
 
 pub use problem::Problem;
@@ -63,12 +74,26 @@ pub struct Parts {
     pub publisher: Option<Publisher>,
     /// Reads results.
     pub reads: Arc<Reads>,
+    /// Knows whether an event is counted.
+    pub counted: Arc<Counted>,
+    /// Tells what became of events.
+    pub tracking: Arc<Tracking>,
+    /// Lets counters be followed.
+    pub changes: Arc<Changes>,
+    /// The service takes no more requests: answers that have no end end now.
+    pub ending: CancellationToken,
+    /// Dead letters.
+    pub dead_letters: Arc<DeadLetters>,
     /// What is configured.
     pub catalog: Arc<Catalog>,
     /// How the process is.
     pub health: Arc<Health>,
     /// Who counts what.
     pub membership: Arc<Membership>,
+    /// The groups that read the log.
+    pub groups: Arc<Groups>,
+    /// Deliveries to subscriptions; absent where this process has none.
+    pub delivery: Option<Arc<Delivery>>,
     /// The metrics as Prometheus' text.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Origins that browsers may call from: `*`, or a list separated by commas (`CORS_ORIGIN`); `None` allows none.

@@ -19,6 +19,10 @@ use crate::{
 /// Media type of problems.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
+/// Statuses of what may pass by itself: their answers say after what time (`Retry-After`).
+pub(super) const MAY_PASS: [StatusCode; 3] =
+    [StatusCode::SERVICE_UNAVAILABLE, StatusCode::CONFLICT, StatusCode::GATEWAY_TIMEOUT];
+
 /// What went wrong with a request (RFC 9457).
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
@@ -69,6 +73,11 @@ impl Problem {
         Self::of(StatusCode::BAD_REQUEST, detail)
     }
 
+    /// With the known name most like the one that is not known.
+    pub(super) fn near(self, nearest: Option<String>) -> Self {
+        Self { nearest: nearest.map(String::into_boxed_str), ..self }
+    }
+
     /// The status.
     pub(super) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -87,7 +96,7 @@ impl Problem {
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE.as_u16() {
+        if MAY_PASS.contains(&self.status()) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }
         response
@@ -110,10 +119,16 @@ impl From<&PublishError> for Problem {
             PublishError::UnknownType { nearest, .. } => (StatusCode::BAD_REQUEST, nearest.clone()),
             PublishError::NoType { .. }
             | PublishError::Missing { .. }
+            | PublishError::Schema { .. }
             | PublishError::Invalid(_)
             | PublishError::Refused(_) => (StatusCode::BAD_REQUEST, None),
             PublishError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, None),
-            PublishError::Full | PublishError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, None),
+            PublishError::InFlight { .. } => (StatusCode::CONFLICT, None),
+            PublishError::OtherContent { .. } => (StatusCode::UNPROCESSABLE_ENTITY, None),
+            PublishError::Full
+            | PublishError::Unavailable(_)
+            | PublishError::Unconfirmed(_)
+            | PublishError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, None),
         };
         Self { nearest: nearest.map(String::into_boxed_str), ..Self::named(status, error.code(), error.to_string()) }
     }
@@ -126,6 +141,7 @@ impl From<ReadError> for Problem {
             ReadError::Store(StoreError::Unavailable { .. }) => {
                 Self::named(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", detail)
             }
+            ReadError::Store(StoreError::NoCursor { .. }) => Self::bad_request(detail),
             ReadError::Store(_) => Self::named(StatusCode::INTERNAL_SERVER_ERROR, "store-refused", detail),
             ReadError::Unsettled => Self::named(StatusCode::SERVICE_UNAVAILABLE, "unsettled", detail),
             ReadError::Invalid(_) => Self::bad_request(detail),

@@ -1,5 +1,7 @@
 //! Uniques, histories, sets and rankings.
 
+use std::ops::RangeInclusive;
+
 use axum::{Json, extract::State};
 use chrono::{NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     AppState, Problem,
     counters::check_limit,
+    document::values::{Day, Key, Limit, Time},
     extract::{KeyPath, Params},
 };
 use crate::core::time;
@@ -15,25 +18,32 @@ use crate::core::time;
 const DEFAULT_HISTORY: usize = 100;
 const DEFAULT_MEMBERS: usize = 100;
 const DEFAULT_TRENDING: usize = 10;
+/// The years that RFC 3339 can write, 0 to 9999, milliseconds since 1970.
+const YEARS_MS: RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
 /// Parameters of a unique.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UniquesParams {
     /// UTC day, `2026-11-21`; default: today. Only for keys that are counted by day.
+    #[param(inline, value_type = Option<Day>)]
     day: Option<String>,
 }
 
 /// Parameters of a history.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryParams {
     /// Most items, at most 1,000; default 100.
+    #[param(inline, value_type = Option<Limit>)]
     limit: Option<usize>,
 }
 
 /// Parameters of a set.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetsParams {
     /// Asks whether this element is in, instead of listing.
@@ -41,18 +51,22 @@ pub(super) struct SetsParams {
     /// Where the former page ended.
     cursor: Option<String>,
     /// Members to aim for, at most 1,000; default 100. A page may hold a few more or fewer.
+    #[param(inline, value_type = Option<Limit>)]
     limit: Option<usize>,
 }
 
 /// Parameters of a ranking.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TrendingParams {
     /// The window's label; default: the first that the rule has.
     window: Option<String>,
     /// A time in the window, RFC 3339 or milliseconds since 1970; default: now.
+    #[param(inline, value_type = Option<Time>)]
     at: Option<String>,
     /// Most items, at most 1,000; default 10.
+    #[param(inline, value_type = Option<Limit>)]
     limit: Option<usize>,
 }
 
@@ -128,7 +142,7 @@ pub(super) struct TrendingItem {
 
 /// How many distinct elements a key has seen, on a day or ever.
 #[utoipa::path(get, path = "/api/uniques/{key}", tag = "results",
-    params(("key" = String, Path, description = "Without the day"), UniquesParams), responses(
+    params(("key" = inline(Key), Path, description = "Without the day"), UniquesParams), responses(
     (status = 200, description = "The estimate", body = Answer<UniqueData>),
     (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "The store does not answer", body = Problem, content_type = "application/problem+json"),
@@ -148,7 +162,7 @@ pub(super) async fn uniques(
 
 /// The newest elements of a key.
 #[utoipa::path(get, path = "/api/history/{key}", tag = "results",
-    params(("key" = String, Path), HistoryParams), responses(
+    params(("key" = inline(Key), Path), HistoryParams), responses(
     (status = 200, description = "Newest first", body = Answer<HistoryData>),
     (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "The store does not answer", body = Problem, content_type = "application/problem+json"),
@@ -166,7 +180,7 @@ pub(super) async fn history(
 }
 
 /// The members of a set, or whether an element is one.
-#[utoipa::path(get, path = "/api/sets/{key}", tag = "results", params(("key" = String, Path), SetsParams), responses(
+#[utoipa::path(get, path = "/api/sets/{key}", tag = "results", params(("key" = inline(Key), Path), SetsParams), responses(
     (status = 200, description = "A page of members, or whether the element is in", body = Answer<SetData>),
     (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "The store does not answer", body = Problem, content_type = "application/problem+json"),
@@ -195,7 +209,7 @@ pub(super) async fn sets(
 
 /// The greatest sums of a ranking's window.
 #[utoipa::path(get, path = "/api/trending/{key}", tag = "results",
-    params(("key" = String, Path, description = "Without window and start"), TrendingParams), responses(
+    params(("key" = inline(Key), Path, description = "Without window and start"), TrendingParams), responses(
     (status = 200, description = "Greatest first", body = Answer<TrendingData>),
     (status = 400, description = "The request is wrong", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "No rule makes this ranking", body = Problem, content_type = "application/problem+json"),
@@ -217,9 +231,9 @@ pub(super) async fn trending(
 
 fn parse_time(text: &str) -> Result<i64, Problem> {
     let parsed = text.parse().ok().or_else(|| time::parse_rfc3339_ms(text));
-    parsed.ok_or_else(|| {
+    parsed.filter(|ms| YEARS_MS.contains(ms)).ok_or_else(|| {
         Problem::bad_request(format!(
-            "at is {text:?}; it must be RFC 3339 (a + written as %2B) or milliseconds since 1970"
+            "at is {text:?}; it must be RFC 3339 (a + written as %2B) or milliseconds since 1970, of the years 0 to 9999"
         ))
     })
 }

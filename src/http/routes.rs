@@ -5,21 +5,17 @@ use axum::{
     response::IntoResponse,
 };
 use tower_http::{catch_panic::CatchPanicLayer, decompression::RequestDecompressionLayer};
-use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{AppState, MAX_BODY_BYTES, batch, counters, edge, events, extract, health, members, results, topics};
-
-#[derive(OpenApi)]
-#[openapi(info(
-    title = "streamgauge",
-    description = "Publishes events and reads what was counted. Errors are application/problem+json (RFC 9457)."
-))]
-struct Document;
+use super::{
+    AppState, MAX_BODY_BYTES, batch, counters, deliveries, dlq, document, edge, events, extract, groups, health,
+    members, processed, results, stream, topics,
+};
 
 /// The API.
 pub fn router(state: AppState) -> Router {
-    let (routes, document) = documented().split_for_parts();
+    let (routes, mut document) = documented().split_for_parts();
+    document::complete(&mut document);
     // Plain values: writing them to memory cannot fail.
     let document = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
     finish(routes.layer(Extension(OpenApiText(document))), state)
@@ -36,26 +32,37 @@ pub fn probes(state: AppState) -> Router {
 struct OpenApiText(Bytes);
 
 /// This document: OpenAPI 3.1.
-#[utoipa::path(get, path = "/openapi.json", tag = "service", responses((status = 200, description = "OpenAPI 3.1")))]
-async fn document(Extension(OpenApiText(text)): Extension<OpenApiText>) -> impl IntoResponse {
+#[utoipa::path(get, path = "/openapi.json", tag = "service", responses(
+    (status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json"),
+))]
+async fn openapi(Extension(OpenApiText(text)): Extension<OpenApiText>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], text)
 }
 
 fn documented() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    OpenApiRouter::with_openapi(document::empty())
         .routes(routes!(events::publish))
         .routes(routes!(batch::publish_batch))
+        .routes(routes!(processed::get))
         .routes(routes!(counters::get))
         .routes(routes!(counters::query))
         .routes(routes!(results::uniques))
         .routes(routes!(results::history))
         .routes(routes!(results::sets))
         .routes(routes!(results::trending))
+        .routes(routes!(stream::follow))
         .routes(routes!(topics::list))
+        .routes(routes!(dlq::topics))
+        .routes(routes!(dlq::list))
+        .routes(routes!(dlq::replay))
+        .routes(routes!(dlq::purge))
         .routes(routes!(members::list))
+        .routes(routes!(groups::list))
+        .routes(routes!(groups::lag))
+        .routes(routes!(deliveries::list))
         .routes(routes!(health::api_health))
         .routes(routes!(health::health))
-        .routes(routes!(document))
+        .routes(routes!(openapi))
         .merge(probe_routes())
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::{HashMap, HashSet};
 
-use super::Origin;
+use super::{Origin, Presences};
 
 /// An element of a set, ranking or history.
 pub type Element = Box<str>;
@@ -66,6 +66,13 @@ impl Membership {
 pub enum Delta {
     /// Sum.
     Count(i64),
+    /// Sum of a key that is removed at its time: one that names a day.
+    CountUntil {
+        /// When the key expires, milliseconds since 1970: computed from the event's day, never from the clock.
+        expire_at_ms: i64,
+        /// The sum.
+        sum: i64,
+    },
     /// Highest value.
     Max(i64),
     /// The value that belongs to the greatest (event time, origin).
@@ -103,6 +110,8 @@ pub enum Delta {
         /// What happened to each.
         elements: HashMap<Element, Membership>,
     },
+    /// Elements whose latest event decides whether they are in. Boxed, so that the other deltas stay small.
+    MemberByTime(Box<Presences>),
 }
 
 impl Delta {
@@ -117,6 +126,10 @@ impl Delta {
     pub fn merge(&mut self, later: Self) -> Result<(), Overflow> {
         match (self, later) {
             (Self::Count(sum), Self::Count(more)) => *sum = sum.checked_add(more).ok_or(Overflow)?,
+            (Self::CountUntil { expire_at_ms, sum }, Self::CountUntil { expire_at_ms: at, sum: more }) => {
+                *sum = sum.checked_add(more).ok_or(Overflow)?;
+                *expire_at_ms = (*expire_at_ms).max(at);
+            }
             (Self::Max(highest), Self::Max(value)) => *highest = (*highest).max(value),
             (Self::Last { time_ms, origin, value }, Self::Last { time_ms: t, origin: o, value: v }) => {
                 if (t, o) > (*time_ms, *origin) {
@@ -146,6 +159,7 @@ impl Delta {
                     }
                 }
             }
+            (Self::MemberByTime(presences), Self::MemberByTime(more)) => presences.merge(*more),
             (_, _) => debug_assert!(false, "deltas of one key have one kind"),
         }
         Ok(())
@@ -154,11 +168,12 @@ impl Delta {
     /// How many stored values the delta touches: 1, or the number of its elements.
     pub fn weight(&self) -> usize {
         match self {
-            Self::Count(_) | Self::Max(_) | Self::Last { .. } => 1,
+            Self::Count(_) | Self::CountUntil { .. } | Self::Max(_) | Self::Last { .. } => 1,
             Self::Unique { elements, .. } => elements.len(),
             Self::Recent { entries, .. } => entries.len(),
             Self::Top { sums, .. } => sums.len(),
             Self::Member { elements } => elements.len(),
+            Self::MemberByTime(presences) => presences.elements.len(),
         }
     }
 }

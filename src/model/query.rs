@@ -1,5 +1,7 @@
 //! Reads of results.
 
+use super::GroupStatus;
+
 /// One question to a store. Names are full names without prefix, windows and days included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Query {
@@ -27,6 +29,13 @@ pub enum Query {
         key: String,
         /// Element.
         element: String,
+    },
+    /// What became of an event: its statuses by group, and the mark that it was published under.
+    Status {
+        /// The event's id.
+        event_id: String,
+        /// Name of the document of its mark.
+        mark: String,
     },
     /// A page of a set's elements.
     Members {
@@ -56,6 +65,13 @@ pub enum Answer {
         exists: bool,
         /// The element is one of them.
         member: bool,
+    },
+    /// Statuses, and the document of the mark.
+    Status {
+        /// By group.
+        groups: Vec<GroupStatus>,
+        /// The document.
+        mark: Option<Vec<u8>>,
     },
     /// Elements, and the cursor of the next page; `None` at the end.
     Members {

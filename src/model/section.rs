@@ -1,6 +1,8 @@
 //! What a flush carries, and what a store answers.
 
-use super::{Checkpoint, Delta, Key, LogIdentity, TopicPartition};
+use std::{fmt, str::FromStr};
+
+use super::{Checkpoint, CheckpointError, Delta, GroupStatus, Key, LogIdentity, Switches, TopicPartition};
 
 /// Number of a shard of the store, from 0.
 pub type ShardId = u16;
@@ -27,8 +29,13 @@ pub struct Section {
     pub gap: Option<Gap>,
     /// What the log says of itself, where known.
     pub log_identity: LogIdentity,
+    /// The table of switches that stands beside the checkpoint afterwards, where it changes. The marks in `expect` and `next`
+    /// are of the tables before and after, so the table is compared with the checkpoint.
+    pub switches: Option<Switches>,
     /// At most one delta per key.
     pub deltas: Vec<(Key, Delta)>,
+    /// What became of events of tracked topics, by their ids: of several of one event and group the last one stays.
+    pub statuses: Vec<(Box<str>, GroupStatus)>,
 }
 
 /// What became of a section.
@@ -84,6 +91,49 @@ pub struct StoredPosition {
     pub origin: Option<i64>,
     /// What the log said of itself.
     pub log_identity: LogIdentity,
+    /// The table of switches; `None` where the rules have never changed.
+    pub switches: Option<Switches>,
+    /// Totals that were restored and reach beyond the checkpoint.
+    pub restored: Option<RestoredTotals>,
+}
+
+impl StoredPosition {
+    /// The first offset that the totals lack, where that is behind the checkpoint: between the two everything else is counted
+    /// again, and the totals are not.
+    pub fn totals_from(&self) -> Option<i64> {
+        let (restored, checkpoint) = (self.restored?, self.checkpoint?);
+        (restored.incarnation == checkpoint.incarnation && restored.offset > checkpoint.offset)
+            .then_some(restored.offset)
+    }
+}
+
+/// How far a partition's totals reach since they were restored from the persistent tier. It means something only in the
+/// incarnation that the restoration began: whoever moves the checkpoint later wants the totals counted as well.
+///
+/// Text form: `<offset>:<incarnation>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoredTotals {
+    /// The first offset that they lack.
+    pub offset: i64,
+    /// The checkpoint's incarnation since then.
+    pub incarnation: u32,
+}
+
+impl fmt::Display for RestoredTotals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.offset, self.incarnation)
+    }
+}
+
+impl FromStr for RestoredTotals {
+    type Err = CheckpointError;
+
+    fn from_str(text: &str) -> Result<Self, CheckpointError> {
+        let parts = text.split_once(':').and_then(|(offset, incarnation)| {
+            Some(Self { offset: offset.parse().ok()?, incarnation: incarnation.parse().ok()? })
+        });
+        parts.ok_or_else(|| CheckpointError(text.to_owned()))
+    }
 }
 
 /// A compare-and-set of one named document (a catalogue's text; later leases and publish marks).

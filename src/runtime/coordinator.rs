@@ -1,5 +1,7 @@
 //! The coordinator: tells the group that this member lives, and starts and stops its partitions' tasks as the leases move.
 //!
+//! What a lease is for says [`Leased`]: counting and each group of deliveries have a coordinator of their own.
+//!
 //! It decides nothing by itself: what is to be done stands in [`crate::core::coordination`]. Leases save work, they fence
 //! nothing (EXACTLY_ONCE, "Sections"). So while the store cannot be reached, what is held is counted on and flushed later; and
 //! a member that was taken for dead without being so stops what others have by then, and nothing was counted twice.
@@ -15,19 +17,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     STORE_PART,
-    counting::{Counting, CountingError},
     handover::Handover,
     health::Level,
+    leased::{Leased, Member},
     measure,
-    partition::PartitionTask,
-    recheck::Beliefs,
+    takeover::counted_by_all,
     topics::PartitionCounts,
 };
 use crate::{
-    catalog::plan::Topic,
     core::{
         backoff::Backoff,
-        card::{self, Card, TopicCard},
+        card::{self, Card},
         coordination::{self, Orders, Phase, Targets},
     },
     model::{Beat, LeaseStep, Roster, TopicPartition},
@@ -44,9 +44,8 @@ const LAST_BEAT_GRACE: Duration = Duration::from_millis(500);
 const BEATS_PER_FULL_ROSTER: u64 = 10;
 
 /// Drives this member's share of the group's partitions.
-pub(super) struct Coordinator {
-    counting: Arc<Counting>,
-    topics: BTreeMap<Arc<str>, Arc<Topic>>,
+pub(super) struct Coordinator<W> {
+    work: Arc<W>,
     counts: watch::Receiver<PartitionCounts>,
     roster: Arc<Roster>,
     targets: Targets,
@@ -70,15 +69,10 @@ fn backoff() -> (Backoff, Backoff) {
     (Backoff::store(), Backoff::person())
 }
 
-impl Coordinator {
-    pub(super) fn new(
-        counting: &Arc<Counting>,
-        topics: &[Arc<Topic>],
-        counts: watch::Receiver<PartitionCounts>,
-    ) -> Self {
+impl<W: Leased> Coordinator<W> {
+    pub(super) fn new(work: &Arc<W>, counts: watch::Receiver<PartitionCounts>) -> Self {
         Self {
-            counting: Arc::clone(counting),
-            topics: topics.iter().map(|topic| (Arc::clone(&topic.name), Arc::clone(topic))).collect(),
+            work: Arc::clone(work),
             counts,
             roster: Arc::default(),
             targets: Targets::new(),
@@ -94,11 +88,11 @@ impl Coordinator {
     /// Takes part in the group until `halt`; then its tasks end, without a goodbye: what they have counted is flushed first.
     ///
     /// # Errors
-    /// A task has failed: it must not leave its partition silently uncounted, so it halts everything.
-    pub(super) async fn run(mut self, halt: &CancellationToken) -> Result<(), CountingError> {
+    /// A task has failed, and why: it must not leave its partition silently alone, so it halts everything.
+    pub(super) async fn run(mut self, halt: &CancellationToken) -> Result<(), String> {
         let mut outcome = Ok(());
         // The first heartbeat says what this member can count, so it waits for the topics, but not for ever.
-        let mut wake_at = Instant::now() + self.counting.options.heartbeat_interval;
+        let mut wake_at = Instant::now() + self.member().heartbeat_interval;
         while !halt.is_cancelled() {
             tokio::select! {
                 biased;
@@ -131,8 +125,12 @@ impl Coordinator {
         outcome
     }
 
-    fn ended(&mut self, ended: Result<TopicPartition, JoinError>) -> Result<(), CountingError> {
-        let partition = ended.map_err(|error| CountingError::Task(error.to_string()))?;
+    fn member(&self) -> &Member {
+        self.work.member()
+    }
+
+    fn ended(&mut self, ended: Result<TopicPartition, JoinError>) -> Result<(), String> {
+        let partition = ended.map_err(|error| error.to_string())?;
         self.places.remove(&partition);
         Ok(())
     }
@@ -140,35 +138,35 @@ impl Coordinator {
     /// One heartbeat and what follows from its answer. Returns how long to wait for the next one.
     async fn beat(&mut self, halt: &CancellationToken) -> Duration {
         let orders = self.orders();
-        let beliefs = Beliefs::now(&self.counting);
-        let (held, warming) = (beliefs.partitions().cloned(), self.warming());
-        let partitions: Vec<TopicPartition> = held.chain(warming.iter().cloned()).collect();
+        let beliefs = self.work.beliefs();
+        let (held, warming) = (W::believed(&beliefs), self.warming());
+        let partitions: Vec<TopicPartition> = held.into_iter().chain(warming.iter().cloned()).collect();
         let knows = !self.roster.members.is_empty() && !self.beats.is_multiple_of(BEATS_PER_FULL_ROSTER);
         let beat = Beat {
             about: Some(self.card().to_bytes()),
             known_version: knows.then_some(self.roster.version),
             steps: orders.steps,
-            ..self.counting.goodbye()
+            ..self.member().goodbye()
         };
         let began = Instant::now();
         self.beats += 1;
-        let (beaten, positions) = match self.counting.store.beat(&beat, &partitions).await {
+        let (beaten, positions) = match self.member().store.beat(&beat, &partitions).await {
             Ok(answer) => answer,
             Err(error) => return self.failed(&error),
         };
         measure::heartbeat(began.elapsed());
         self.backoff = backoff();
-        self.counting.health.set(STORE_PART, Level::Ok, "", std::time::Instant::now());
-        beliefs.compare(&self.counting, &positions);
+        self.member().health.set(STORE_PART, Level::Ok, "", std::time::Instant::now());
+        self.work.compare(&beliefs, &positions);
         for (partition, shards) in partitions.iter().zip(&positions).skip(partitions.len() - warming.len()) {
-            if let (Some(place), Some(shard)) = (self.places.get(partition), shards.first()) {
-                place.handover.note_counted(shard.checkpoint.map_or(0, |checkpoint| checkpoint.offset));
+            if let Some(place) = self.places.get(partition) {
+                place.handover.note_counted(counted_by_all(shards));
             }
         }
         if beaten.is_new && !self.roster.members.is_empty() {
-            tracing::warn!(member = %self.counting.membership.me,
+            tracing::warn!(member = %self.member().membership.me, group = self.member().membership.group,
                 "this member was taken for dead (silent for SESSION_TIMEOUT_MS), or the store fell back: what others have by now \
-                 is left to them, the rest goes on; no count is lost or doubled by it");
+                 is left to them, the rest goes on; {}", W::UNHARMED);
         }
         let has_news = beaten.roster.is_some();
         if let Some(roster) = beaten.roster {
@@ -189,36 +187,38 @@ impl Coordinator {
             }
         }
         let doing = self.places.iter().map(|(partition, place)| (partition.clone(), place.phase)).collect();
-        coordination::orders(&self.counting.membership.me, &self.targets, &self.roster, &doing)
+        coordination::orders(&self.member().membership.me, &self.targets, &self.roster, &doing)
     }
 
     /// How long until the next heartbeat. Members that began together should not go on together: each takes another share of
     /// the interval each time, which only its name and the heartbeat's number decide.
     fn pause(&self, orders: &Orders, has_news: bool) -> Duration {
-        let interval = self.counting.options.heartbeat_interval;
+        let interval = self.member().heartbeat_interval;
         if !orders.steps.is_empty() && has_news {
             Duration::ZERO
         } else if orders.is_moving {
             interval.min(MOVE_INTERVAL)
         } else {
-            let share = xxhash_rust::xxh3::xxh3_64_with_seed(self.counting.membership.me.as_bytes(), self.beats) % 100;
+            let share = xxhash_rust::xxh3::xxh3_64_with_seed(self.member().membership.me.as_bytes(), self.beats) % 100;
             interval.mul_f64(0.9 + share as f64 / 1000.0)
         }
     }
 
     fn learn(&mut self, roster: Roster) {
-        let me = &self.counting.membership.me;
-        let standing;
-        (self.targets, standing) = coordination::targets(&roster);
-        self.counting.membership.stand_by(&standing);
+        let (targets, standing) = coordination::targets(&roster);
+        self.targets = targets;
+        let membership = &self.member().membership;
+        let me = &membership.me;
+        membership.stand_by(&standing);
         let counts = |roster: &Roster| roster.leases.values().filter(|lease| lease.holder == *me).count();
         let held = counts(&roster);
         if roster.members.len() != self.roster.members.len() || held != counts(&self.roster) {
-            tracing::info!(member = %me, members = roster.members.len(), held, partitions = self.targets.len(),
+            tracing::info!(member = %me, group = membership.group, members = roster.members.len(), held, partitions = self.targets.len(),
                 "{held} of {} partitions are held here, {} members", self.targets.len(), roster.members.len());
         }
+        self.work.measure(roster.members.len(), held);
         self.roster = Arc::new(roster);
-        self.counting.membership.note(Arc::clone(&self.roster));
+        self.member().membership.note(Arc::clone(&self.roster));
     }
 
     fn follow(&mut self, orders: Orders, halt: &CancellationToken) {
@@ -243,19 +243,13 @@ impl Coordinator {
     }
 
     fn begin(&mut self, partition: TopicPartition, phase: Phase, halt: &CancellationToken) {
-        // Others give a member only what is on its card, and that has the topics it knows.
-        let Some(topic) = self.topics.get(&*partition.topic) else { return };
         let handover = Handover::new(halt, Arc::clone(&self.changed));
         if phase == Phase::Counting {
             handover.grant();
         }
-        let task = PartitionTask {
-            counting: Arc::clone(&self.counting),
-            topic: Arc::clone(topic),
-            partition: partition.clone(),
-            handover: Arc::clone(&handover),
-        };
-        self.tasks.spawn(task.run(halt.clone()));
+        // Others give a member only what is on its card, and that has the topics it knows.
+        let Some(task) = self.work.begin(&partition, &handover, halt) else { return };
+        self.tasks.spawn(task);
         self.places.insert(partition, Place { handover, phase });
     }
 
@@ -267,23 +261,20 @@ impl Coordinator {
 
     fn card(&self) -> Card {
         let counts = self.counts.borrow();
-        let topics = self.topics.values().filter_map(|topic| {
-            let only = self.counting.options.partitions.get(&*topic.name).map(Vec::as_slice);
-            let count = counts.get(&*topic.name)?;
-            Some((topic.name.to_string(), TopicCard::new(*count, topic.fingerprint, only)))
-        });
+        let topics = counts.iter().filter_map(|(topic, count)| Some((topic.clone(), self.work.card(topic, *count)?)));
         Card {
             version: card::VERSION,
-            host: self.counting.membership.host.clone(),
+            host: self.member().membership.host.clone(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             topics: topics.collect(),
+            ..Card::default()
         }
     }
 
     /// What is held is counted on: leases fence nothing, and what cannot be flushed waits, up to the cap of the generations.
     fn failed(&mut self, error: &StoreError) -> Duration {
         measure::store_failed();
-        self.counting.health.set(STORE_PART, Level::Down, error.to_string(), std::time::Instant::now());
+        self.member().health.set(STORE_PART, Level::Down, error.to_string(), std::time::Instant::now());
         let delay = if error.is_retriable() { self.backoff.0.next() } else { self.backoff.1.next() };
         tracing::warn!(%error, retry_in_ms = delay.as_millis() as u64, "the group was not told that this member lives");
         delay

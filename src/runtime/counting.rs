@@ -2,7 +2,11 @@
 
 mod parts;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use dashmap::DashMap;
 use tokio::{
@@ -19,20 +23,24 @@ use super::{
     flusher::Flusher,
     generation::Generations,
     health::{Health, Level},
+    leased::{Counted, Member},
     measure,
     membership::Membership,
     origin::OffsetReset,
     outbox::Outbox,
+    outside::Outside,
     partition::Stop,
+    persistent::Persistent,
+    sweeping,
     tally::Tallies,
     tenure::Tenures,
-    topics::{self, PartitionCounts},
+    topics::{self, PartitionCounts, TopicAdmin},
 };
 use crate::{
     catalog::plan::{Catalog, Topic},
     core::{backoff::Backoff, dedupe::IdentitySecret},
     log::Log,
-    model::{Beat, TopicPartition},
+    model::{Switches, TopicPartition},
     store::{Store, StoreError},
 };
 
@@ -53,7 +61,7 @@ pub struct CountingOptions {
     pub topics: Vec<String>,
     /// `PARTITIONS`: only these partitions, of only these topics; empty is all.
     pub partitions: BTreeMap<String, Vec<i32>>,
-    /// `TOPICS_AUTO_APPLY`: create what is missing.
+    /// `TOPICS_AUTO_APPLY`: create what is missing, and mend what differs.
     pub create_topics: bool,
     /// `SESSION_TIMEOUT_MS`.
     pub session_timeout: Duration,
@@ -80,6 +88,8 @@ pub struct Counting {
     pub log: Arc<dyn Log>,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// What is noted outside of the store.
+    pub outside: Arc<dyn Outside>,
     /// What is counted and not yet flushed.
     pub generations: Arc<Generations>,
     /// Blocks.
@@ -102,10 +112,16 @@ pub struct Counting {
     pub stopped: DashMap<TopicPartition, Stop>,
     /// This member in its group.
     pub membership: Arc<Membership>,
+    /// The same as the coordinator needs it.
+    pub(super) member: Member,
     /// A partition was not known: the topics are looked at again.
     pub topics_stale: Notify,
     /// Held while the origins of a topic's partitions are fixed.
     pub fixing_origins: Mutex<()>,
+    /// What stands outside the store; set before counting begins, or never.
+    pub persistent: OnceLock<Persistent>,
+    /// Through whom topics are compared with the catalogue at the start; set before counting begins, or never.
+    pub topic_admin: OnceLock<Arc<dyn TopicAdmin>>,
 }
 
 impl Counting {
@@ -131,6 +147,7 @@ impl Counting {
         let flusher = Flusher {
             generations: Arc::clone(&self.generations),
             store: Arc::clone(&self.store),
+            outside: Some(Arc::clone(&self.outside)),
             health: Arc::clone(&self.health),
             interval: self.options.flush_interval,
         };
@@ -138,6 +155,8 @@ impl Counting {
         machinery.spawn(Arc::clone(&self.fetcher).run(fetching.clone()));
         machinery.spawn(flusher.run(flushing.clone(), abandon.clone()));
         machinery.spawn(Arc::clone(&self).report(flushing.clone()));
+        machinery.spawn(Arc::clone(&self).copy_totals(flushing.clone()));
+        machinery.spawn(Arc::clone(&self).sweep(flushing.clone()));
         let (counts, counted) = watch::channel(PartitionCounts::new());
         let topics = AbortOnDropHandle::new(tokio::spawn(topics::watch(
             Arc::clone(&self),
@@ -147,7 +166,10 @@ impl Counting {
         )));
 
         // A defect in one task must not leave its partition silently uncounted: it ends the process, loudly.
-        let mut outcome = Coordinator::new(&self, &chosen, counted).run(&stop.child_token()).await;
+        let topics_by_name = chosen.iter().map(|topic| (Arc::clone(&topic.name), Arc::clone(topic))).collect();
+        let leases = Arc::new(Counted { counting: Arc::clone(&self), topics: topics_by_name });
+        let coordinated = Coordinator::new(&leases, counted).run(&stop.child_token()).await;
+        let mut outcome = coordinated.map_err(CountingError::Task);
         drop(topics);
         fetching.cancel();
         flushing.cancel();
@@ -157,7 +179,7 @@ impl Counting {
         // Not before everything is flushed: others begin where this one has flushed to.
         tokio::select! {
             biased;
-            () = self.say_goodbye() => {}
+            () = self.member.say_goodbye() => {}
             () = abandon.cancelled() => {}
         }
         outcome
@@ -195,6 +217,16 @@ impl Counting {
         Ok(())
     }
 
+    async fn sweep(self: Arc<Self>, stop: CancellationToken) {
+        sweeping::run(&*self.store, &stop).await;
+    }
+
+    async fn copy_totals(self: Arc<Self>, stop: CancellationToken) {
+        if let Some(persistent) = self.persistent.get() {
+            persistent.run(&self.health, stop).await;
+        }
+    }
+
     fn is_chosen(&self, topic: &str) -> bool {
         let CountingOptions { topics, partitions, .. } = &self.options;
         (topics.is_empty() || topics.iter().any(|name| name == topic))
@@ -223,29 +255,14 @@ impl Counting {
         }
         let topics: Vec<&Topic> = chosen.iter().map(AsRef::as_ref).collect();
         super::takeover::keep_texts(self, &topics).await;
+        // Before the first heartbeat: where nobody counts, it says whose rules go on. What cannot be read is told by whoever
+        // needs it.
+        let first = |topic: &&Topic| TopicPartition::new(Arc::clone(&topic.name), 0);
+        let partitions: Vec<TopicPartition> = topics.iter().map(first).collect();
+        let positions = self.store.positions(&partitions).await.unwrap_or_default();
+        for (partition, shards) in partitions.iter().zip(&positions) {
+            self.membership.note_rules(&partition.topic, shards, &Switches::default());
+        }
         Ok(())
-    }
-
-    /// What a heartbeat says that says goodbye: what others wait for passes to them at once, and not when the session ends.
-    pub(super) fn goodbye(&self) -> Beat {
-        Beat {
-            group: self.options.group.as_str().into(),
-            member: Arc::clone(&self.membership.me),
-            about: None,
-            session_timeout_ms: u64::try_from(self.options.session_timeout.as_millis()).unwrap_or(u64::MAX),
-            known_version: None,
-            steps: Vec::new(),
-        }
-    }
-
-    async fn say_goodbye(&self) {
-        if !self.membership.is_member() {
-            return;
-        }
-        match self.store.beat(&self.goodbye(), &[]).await {
-            Ok(_) => tracing::info!(member = %self.membership.me, "left the group"),
-            // Others wait for the end of the session then.
-            Err(error) => tracing::warn!(%error, "the group was not told that this member leaves"),
-        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     num::NonZero,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError},
     thread::available_parallelism,
 };
 
@@ -12,14 +12,24 @@ use tokio::{
     task::{JoinError, JoinHandle, spawn_blocking},
 };
 
-use super::fetcher::Held;
+use super::{
+    fetcher::Held,
+    health::Health,
+    schemas::{self, Schemas},
+};
 use crate::{
-    core::decode::{Decoded, Decoder},
+    core::{
+        decode::{Decoded, Decoder},
+        translate::Translating,
+    },
     log::{Block, LogError},
 };
 
 /// Blocks below this are decoded where and when they are needed: another thread would cost more than it saves.
 pub(super) const SMALL_BYTES: usize = 16 * 1024;
+
+/// How many there are. Asked once: the system answers out of files.
+static CORES: LazyLock<usize> = LazyLock::new(|| available_parallelism().map_or(1, NonZero::get));
 
 /// The cores, and memory for decoded blocks: at most two for each core, one whose turn it is and one ahead
 /// (invariant 5).
@@ -30,7 +40,12 @@ pub struct Decoding {
     ahead: Arc<Semaphore>,
     idle: Mutex<Vec<Decoded>>,
     max_idle: usize,
+    /// Who knows the schemas that values name; set before counting begins, or never.
+    schemas: OnceLock<(Arc<dyn Schemas>, Arc<Health>)>,
 }
+
+/// How often a block is decoded again after schemas were asked for, at most.
+const MAX_ROUNDS: usize = 3;
 
 /// A decoded block, or why it cannot be read. Its memory goes back when it is dropped.
 pub struct DecodedBlock {
@@ -44,6 +59,8 @@ pub struct DecodedBlock {
     pub high_watermark: i64,
     /// Epoch of the leader, where known.
     pub leader_epoch: Option<i32>,
+    /// The block itself, where schemas must be asked for before it can be decoded.
+    waits: Option<Held>,
     home: Arc<Decoding>,
     room: Option<OwnedSemaphorePermit>,
 }
@@ -71,17 +88,45 @@ impl Ahead {
 
 impl Default for Decoding {
     fn default() -> Self {
-        let cores = available_parallelism().map_or(1, NonZero::get);
+        let cores = *CORES;
         Self {
             cores: Arc::new(Semaphore::new(cores)),
             ahead: Arc::new(Semaphore::new(cores)),
             idle: Mutex::default(),
             max_idle: 2 * cores,
+            schemas: OnceLock::new(),
         }
     }
 }
 
 impl Decoding {
+    /// Values that name a schema are read by those that `schemas` knows; `health` is told while it cannot be reached.
+    pub fn read_by(&self, schemas: Arc<dyn Schemas>, health: Arc<Health>) {
+        // Once for each counting.
+        let _ = self.schemas.set((schemas, health));
+    }
+
+    /// Decodes a block again for which schemas must be asked for; waits until they are known.
+    ///
+    /// # Errors
+    /// The task has failed: a defect of ours.
+    pub async fn complete(
+        self: &Arc<Self>,
+        decoder: &Arc<Decoder>,
+        count_from: i64,
+        mut block: DecodedBlock,
+    ) -> Result<DecodedBlock, JoinError> {
+        for round in 1..=MAX_ROUNDS {
+            let (Some(held), Some((schemas, health))) = (block.waits.take(), self.schemas.get()) else { break };
+            let unknown = block.decoded.unknown().to_vec();
+            // Its memory and core are others' while this one waits.
+            drop(block);
+            schemas::learn(&**schemas, &unknown, health).await;
+            block = self.spawn(decoder, count_from, held, None, round == MAX_ROUNDS).await??;
+        }
+        Ok(block)
+    }
+
     /// Decodes a block whose turn it is.
     ///
     /// # Errors
@@ -93,9 +138,9 @@ impl Decoding {
         held: Held,
     ) -> Result<DecodedBlock, JoinError> {
         if held.block.size_bytes < SMALL_BYTES {
-            return Ok(self.decode_now(decoder, count_from, held));
+            return Ok(self.decode_now(decoder, count_from, held, false));
         }
-        self.spawn(decoder, count_from, held, None).await?
+        self.spawn(decoder, count_from, held, None, false).await?
     }
 
     /// Room to decode a block ahead, if there is any.
@@ -111,7 +156,7 @@ impl Decoding {
         count_from: i64,
         held: Held,
     ) -> Ahead {
-        Ahead(self.spawn(decoder, count_from, held, Some(room)))
+        Ahead(self.spawn(decoder, count_from, held, Some(room), false))
     }
 
     fn spawn(
@@ -120,6 +165,7 @@ impl Decoding {
         count_from: i64,
         held: Held,
         ahead: Option<OwnedSemaphorePermit>,
+        is_last: bool,
     ) -> JoinHandle<Result<DecodedBlock, JoinError>> {
         let (decoding, decoder) = (Arc::clone(self), Arc::clone(decoder));
         tokio::spawn(async move {
@@ -130,7 +176,7 @@ impl Decoding {
             #[expect(clippy::disallowed_methods, reason = "bounded work on memory, which ends by itself")]
             let work = spawn_blocking(move || {
                 let _core = core;
-                let mut decoded = decoding.decode_now(&decoder, count_from, held);
+                let mut decoded = decoding.decode_now(&decoder, count_from, held, is_last);
                 decoded.room = room;
                 decoded
             });
@@ -138,11 +184,14 @@ impl Decoding {
         })
     }
 
-    fn decode_now(self: &Arc<Self>, decoder: &Decoder, count_from: i64, held: Held) -> DecodedBlock {
+    fn decode_now(self: &Arc<Self>, decoder: &Decoder, count_from: i64, held: Held, is_last: bool) -> DecodedBlock {
         let mut decoded = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let outcome = decoder.block(&held.block, count_from, &mut decoded);
+        let translating = self.schemas.get().map(|(schemas, _)| Translating { by: &**schemas, is_last });
+        let outcome = decoder.translated(&held.block, count_from, translating, &mut decoded);
         let Block { next_offset, high_watermark, leader_epoch, .. } = held.block;
-        DecodedBlock { decoded, outcome, next_offset, high_watermark, leader_epoch, home: Arc::clone(self), room: None }
+        let waits = (outcome.is_ok() && !decoded.unknown().is_empty()).then_some(held);
+        let home = Arc::clone(self);
+        DecodedBlock { decoded, outcome, next_offset, high_watermark, leader_epoch, waits, home, room: None }
     }
 
     fn give_back(&self, mut decoded: Decoded) {

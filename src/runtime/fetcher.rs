@@ -208,7 +208,7 @@ impl Fetcher {
 
     fn hand_out(&self, wanted: &[FetchPosition], fetched: Vec<(TopicPartition, Result<Block, LogError>)>) {
         if fetched.iter().all(|(_, result)| result.is_ok()) {
-            self.health.set(LOG_PART, Level::Ok, "", std::time::Instant::now());
+            self.health.notice(LOG_PART, Level::Ok, "", std::time::Instant::now());
         }
         let mut subscribers = self.subscribers();
         for (partition, result) in fetched {
@@ -232,7 +232,7 @@ impl Fetcher {
                     measure::log_failed(&error);
                     let delay = subscriber.backoff.next();
                     subscriber.not_before = Instant::now() + delay;
-                    self.health.set(LOG_PART, Level::Degraded, error.to_string(), std::time::Instant::now());
+                    self.health.notice(LOG_PART, Level::Degraded, error.to_string(), std::time::Instant::now());
                     tracing::warn!(topic = %partition.topic, partition = partition.partition, %error,
                         retry_in_ms = delay.as_millis() as u64, "fetch failed");
                 }

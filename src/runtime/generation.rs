@@ -3,11 +3,14 @@
 //! The open generation is a sharded map from key to the deltas of each tenure, so that a reader finds a key's pending value
 //! in one look-up and a flush still writes one section per tenure. Batches are merged under a shared guard; a seal takes the
 //! exclusive one only to swap the map.
+//!
+//! Longer than most files, since merging, sealing and waiting are read against each other.
 
 mod pending;
+mod sealing;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     hash::{BuildHasherDefault, Hasher},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -22,7 +25,7 @@ use tokio::sync::Notify;
 use super::tenure::{Tenure, TenureId, Verdict};
 use crate::{
     core::batch::Batch,
-    model::{Delta, Gap, Key, Section},
+    model::{Delta, Gap, Key, Section, Statuses},
 };
 
 /// Values (keys, or elements of keys) at which a flush is due although the interval has not passed.
@@ -66,17 +69,19 @@ struct Open {
     deltas: DeltaMap,
     /// In the order in which the tenures began, so that sections are written in it.
     progress: Mutex<BTreeMap<TenureId, Progress>>,
+    /// What became of events of tracked topics.
+    statuses: Mutex<BTreeMap<TenureId, Statuses>>,
 }
 
-/// A sealed generation: one section per tenure that made progress.
+/// A sealed generation: for each shard of the store, one section per tenure that made progress.
 pub struct Sealed {
-    /// The sections, each with its tenure.
-    pub sections: Vec<SealedSection>,
+    /// The sections by shard, each with its tenure.
+    pub shards: Vec<Vec<SealedSection>>,
     /// Values in all sections.
     pub weight: usize,
 }
 
-/// What one tenure brings to a flush.
+/// What one tenure brings to one shard in a flush.
 pub struct SealedSection {
     /// The tenure.
     pub tenure: Arc<Tenure>,
@@ -93,12 +98,18 @@ pub struct Generations {
     weight: AtomicUsize,
     has_progress: AtomicBool,
     is_critical: AtomicBool,
+    /// Something in it does not lie far behind the log's end.
+    is_awaited: AtomicBool,
     /// Even: no flush is being applied. Raised when one is sealed and when it has ended.
     flush_number: AtomicU64,
-    /// A flush has ended: there is room again, and readers may look.
+    /// A generation was sealed: there is room again, however long its flush lasts.
+    emptied: Notify,
+    /// A flush has ended: readers may look.
     settled: Notify,
     /// A flush is due before the interval.
     due: Notify,
+    /// Something came that does not lie far behind.
+    awaited: Notify,
 }
 
 /// Why a batch was not merged.
@@ -121,10 +132,14 @@ impl Generations {
             return Err(overflow);
         }
         self.wait_for_room().await;
-        let is_critical = batch.is_critical;
+        let (is_critical, is_far_behind) = (batch.is_critical, batch.is_far_behind);
         self.merge_now(tenure, batch)?;
         if is_critical {
             self.is_critical.store(true, Ordering::Release);
+        }
+        if !is_far_behind {
+            self.is_awaited.store(true, Ordering::Release);
+            self.awaited.notify_one();
         }
         if is_critical || self.weight.load(Ordering::Acquire) >= SEAL_WEIGHT {
             self.due.notify_one();
@@ -132,11 +147,12 @@ impl Generations {
         Ok(())
     }
 
-    /// Notes a gap: the checkpoint moves over it with the next flush, also if nothing follows.
+    /// Notes a gap: the checkpoints below its end move over it with the next flush, also if nothing follows.
     pub fn note_gap(&self, tenure: &Arc<Tenure>, gap: Gap) {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         note_progress(&open, tenure, gap.to, 0, Some(gap));
         self.has_progress.store(true, Ordering::Release);
+        self.is_awaited.store(true, Ordering::Release);
     }
 
     fn merge_now(&self, tenure: &Arc<Tenure>, batch: Batch) -> Result<(), SumOverflow> {
@@ -169,20 +185,25 @@ impl Generations {
                 }
             }
         }
-        self.weight.fetch_add(weight, Ordering::AcqRel);
+        self.weight.fetch_add(weight + batch.statuses.len(), Ordering::AcqRel);
         note_progress(&open, tenure, batch.next_offset, batch.tally.newest_ms, None);
+        if !batch.statuses.is_empty() {
+            let mut statuses = open.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+            statuses.entry(tenure.id).or_default().extend(batch.statuses);
+        }
         self.has_progress.store(true, Ordering::Release);
         Ok(())
     }
 
+    /// Waits for the next seal, not for the end of its flush: with a store that is down that one never comes.
     async fn wait_for_room(&self) {
         loop {
-            let settled = self.settled.notified();
+            let emptied = self.emptied.notified();
             if self.weight.load(Ordering::Acquire) < MAX_OPEN_WEIGHT {
                 return;
             }
             self.due.notify_one();
-            settled.await;
+            emptied.await;
         }
     }
 
@@ -197,9 +218,11 @@ impl Generations {
             let mut guard = self.open.write().unwrap_or_else(PoisonError::into_inner);
             self.weight.store(0, Ordering::Release);
             self.is_critical.store(false, Ordering::Release);
+            self.is_awaited.store(false, Ordering::Release);
             std::mem::take(&mut *guard)
         };
-        Some(into_sections(open))
+        self.emptied.notify_waiters();
+        Some(sealing::into_sections(open))
     }
 
     /// Says that the sealed generation was flushed.
@@ -213,9 +236,26 @@ impl Generations {
         self.flush_number.load(Ordering::Acquire)
     }
 
+    /// Waits for the end of a flush that has not ended yet.
+    pub fn flush_ended(&self) -> impl Future<Output = ()> {
+        self.settled.notified()
+    }
+
     /// Waits until a flush is due before its interval.
     pub async fn due(&self) {
         self.due.notified().await;
+    }
+
+    /// Whether all that is open lies far behind the log's end.
+    pub fn is_far_behind(&self) -> bool {
+        self.has_progress.load(Ordering::Acquire) && !self.is_awaited.load(Ordering::Acquire)
+    }
+
+    /// Waits until something is open that does not lie far behind.
+    pub async fn awaited(&self) {
+        while self.is_far_behind() {
+            self.awaited.notified().await;
+        }
     }
 
     /// Whether an event of critical priority waits.
@@ -257,41 +297,6 @@ fn note_progress(open: &Open, tenure: &Arc<Tenure>, next_offset: i64, newest_ms:
     entry.next_offset = next_offset;
     entry.newest_ms = entry.newest_ms.max(newest_ms);
     entry.gap = entry.gap.or(gap);
-}
-
-/// Splits a closed generation by tenure. Void tenures are skipped (invariant 4).
-fn into_sections(open: Open) -> Sealed {
-    let progress = open.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut deltas: HashMap<TenureId, Vec<(Key, Delta)>> = progress.keys().map(|id| (*id, Vec::new())).collect();
-    let mut weight = 0;
-    for (key, per_tenure) in open.deltas {
-        let mut key = Some(key);
-        let mut rest = per_tenure.into_iter().peekable();
-        while let Some((id, delta)) = rest.next() {
-            // The last tenure takes the key itself: nearly always there is only one.
-            let name = if rest.peek().is_some() { key.clone() } else { key.take() };
-            if let (Some(section), Some(name)) = (deltas.get_mut(&id), name) {
-                weight += delta.weight();
-                section.push((name, delta));
-            }
-        }
-    }
-    let sections = progress
-        .into_values()
-        .filter(|progress| progress.tenure.is_alive())
-        .map(|Progress { tenure, next_offset, newest_ms, gap }| {
-            let section = Section {
-                partition: tenure.partition.clone(),
-                expect: tenure.stored(),
-                next: tenure.checkpoint_at(next_offset),
-                gap,
-                log_identity: tenure.log_identity(),
-                deltas: deltas.remove(&tenure.id).unwrap_or_default(),
-            };
-            SealedSection { tenure, section, newest_ms }
-        })
-        .collect();
-    Sealed { sections, weight }
 }
 
 #[cfg(test)]

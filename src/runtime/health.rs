@@ -70,6 +70,8 @@ struct Part {
     reason: String,
     since: Instant,
     needed_to_accept: bool,
+    /// Nobody has said yet that it is there.
+    is_starting: bool,
 }
 
 #[derive(Debug)]
@@ -103,7 +105,8 @@ impl Health {
     /// Adds a part that is down until it says otherwise. Where it is `needed_to_accept`, the process is not ready while the
     /// part is down.
     pub fn add_part(&self, name: &'static str, needed_to_accept: bool, now: Instant) {
-        let part = Part { level: Level::Down, reason: "starting".to_owned(), since: now, needed_to_accept };
+        let (level, reason) = (Level::Down, "starting".to_owned());
+        let part = Part { level, reason, since: now, needed_to_accept, is_starting: true };
         lock(&self.parts).insert(name, part);
     }
 
@@ -116,11 +119,28 @@ impl Health {
             reason: String::new(),
             since: now,
             needed_to_accept: false,
+            is_starting: false,
         });
+        part.is_starting &= level == Level::Down;
         if part.level != level {
             (part.level, part.since) = (level, now);
         }
         part.reason = reason;
+    }
+
+    /// The same, from whoever meets the part in passing: nothing while it is starting, since one call that went well does not
+    /// say that the others would.
+    pub fn notice(&self, name: &'static str, level: Level, reason: impl Into<String>, now: Instant) {
+        if !lock(&self.parts).get(name).is_some_and(|part| part.is_starting) {
+            self.set(name, level, reason, now);
+        }
+    }
+
+    /// Says that a part is ok where it is known at all: one that nobody asks about until something is wrong with it.
+    pub fn mend(&self, name: &'static str, now: Instant) {
+        if lock(&self.parts).contains_key(name) {
+            self.set(name, Level::Ok, "", now);
+        }
     }
 
     /// Says that the process is going down and takes nothing new.
@@ -197,6 +217,8 @@ mod tests {
         assert_eq!((health.report(start).0, health.obstacles()), (Level::Ok, vec![]));
         health.add_part("log", true, start);
         health.add_part("store", false, start);
+        health.set("log", Level::Down, "starting", start);
+        health.notice("log", Level::Ok, "", start);
         assert_eq!(health.obstacles(), ["log: starting"]);
         health.set("log", Level::Ok, "ignored", start + SECOND);
         health.set("store", Level::Down, "refused", start + SECOND);
@@ -208,6 +230,8 @@ mod tests {
         assert_eq!(parts, [log, store]);
         health.set("store", Level::Degraded, "slow", start + SECOND);
         assert_eq!(health.report(start + SECOND).0, Level::Degraded);
+        health.notice("log", Level::Degraded, "slow", start + SECOND);
+        assert_eq!(health.report(start + SECOND).1[0].level, Level::Degraded);
         health.drain();
         assert_eq!(health.obstacles(), ["shutting down"]);
     }

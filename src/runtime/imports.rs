@@ -3,12 +3,15 @@
 //! A part of an import is a section like any other, of a partition that no log has (`import:ID`, which is no topic's name):
 //! it expects no checkpoint and leaves one, in the same atomic step as its totals. So it is added once, whoever sends it and
 //! however often. What a part holds is kept in the store for ever, so that a recount can add it too.
+//!
+//! Longer than most files, since what an import leaves and how that is read again are judged together.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    core::shards::split,
     model::{
-        Checkpoint, Delta, Fingerprint, Key, Kind, LogIdentity, Outcome, Refusal, Section, Swap, SwapOutcome,
+        Checkpoint, Delta, Fingerprint, Key, Kind, LogIdentity, Outcome, Refusal, Section, ShardId, Swap, SwapOutcome,
         TopicPartition,
     },
     store::{Store, StoreError},
@@ -33,6 +36,9 @@ pub struct Total {
     /// It is a highest value, not a sum.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_max: bool,
+    /// When the counter expires by the catalogue's rules, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expire_at_ms: Option<i64>,
 }
 
 /// An import, as the store lists it.
@@ -78,6 +84,12 @@ pub enum ImportError {
     /// What the store has of imports is not what was put there.
     #[error("the store's document {0:?} is not what an import leaves: something else writes to it")]
     Document(String),
+    /// Counters are being exchanged for rebuilt ones.
+    #[error(
+        "the counters are being exchanged for rebuilt ones, or that was broken off: wait until `streamgauge counters rebuild` is \
+         done, or run it again; then import"
+    )]
+    Closed,
     /// At the cap.
     #[error("the store has taken {MAX_IMPORTS} imports already; join files before they are imported")]
     TooMany,
@@ -104,28 +116,34 @@ impl Import {
 
     /// The section that adds a part.
     fn section(&self, partition: TopicPartition, totals: &[Total]) -> Section {
-        let delta = |total: &Total| match total.is_max {
-            true => (Key::new(Kind::Max, total.name.as_str()), Delta::Max(total.value)),
-            false => (Key::new(Kind::Count, total.name.as_str()), Delta::Count(total.value)),
+        let delta = |total: &Total| match (total.is_max, total.expire_at_ms) {
+            (true, _) => (Key::new(Kind::Max, total.name.as_str()), Delta::Max(total.value)),
+            (false, None) => (Key::new(Kind::Count, total.name.as_str()), Delta::Count(total.value)),
+            (false, Some(expire_at_ms)) => {
+                let delta = Delta::CountUntil { expire_at_ms, sum: total.value };
+                (Key::new(Kind::Count, total.name.as_str()), delta)
+            }
         };
         let offset = i64::try_from(totals.len()).unwrap_or(i64::MAX);
         Section {
             partition,
             expect: None,
-            next: Checkpoint { offset, incarnation: 0, fingerprint: Fingerprint(self.id) },
+            next: Checkpoint { offset, fingerprint: Fingerprint(self.id), ..Checkpoint::default() },
             gap: None,
             log_identity: LogIdentity::default(),
+            switches: None,
             deltas: totals.iter().map(delta).collect(),
+            statuses: Vec::new(),
         }
     }
 
-    /// How many of its parts were added already.
+    /// How many of its parts were added already, to every shard.
     ///
     /// # Errors
     /// The store.
     pub async fn added(&self, store: &dyn Store) -> Result<usize, StoreError> {
         let positions = store.positions(&self.partitions()).await?;
-        Ok(positions.iter().filter(|shards| shards.iter().any(|shard| shard.checkpoint.is_some())).count())
+        Ok(positions.iter().filter(|shards| shards.iter().all(|shard| shard.checkpoint.is_some())).count())
     }
 
     /// Adds what was not added yet and says how many parts that were. What is added, and that it will be, is written down
@@ -137,10 +155,10 @@ impl Import {
         for (part, totals) in (0..).zip(parts) {
             let name = self.document(part);
             let text = serde_json::to_vec(totals).map_err(|_| ImportError::Document(name.clone()))?;
-            let swap = Swap { name: name.clone(), expect: None, next: Some(text.clone()), ttl_ms: None };
+            let swap = Swap { name: name.clone(), expect: None, next: Some(text), ttl_ms: None };
             match store.swap(&[swap]).await?.pop() {
                 Some(SwapOutcome::Swapped) => {}
-                Some(SwapOutcome::Differs(Some(there))) if there == text => {}
+                Some(SwapOutcome::Differs(Some(there))) if is_same(&there, totals) => {}
                 _ => return Err(ImportError::Document(name)),
             }
         }
@@ -148,7 +166,7 @@ impl Import {
         let mut added = 0;
         for (partition, totals) in self.partitions().into_iter().zip(parts) {
             let part = partition.partition + 1;
-            match store.apply(super::SHARD, &[self.section(partition, totals)]).await?.pop() {
+            match self.add_part(store, partition, totals).await? {
                 Some(Outcome::Applied) => added += 1,
                 Some(Outcome::AlreadyApplied) => {}
                 Some(Outcome::Refused(refusal)) => {
@@ -160,11 +178,34 @@ impl Import {
         Ok(added)
     }
 
+    /// Adds a part to each shard, with the counters that lie there; the first answer that is no success, if there is one.
+    async fn add_part(
+        &self,
+        store: &dyn Store,
+        partition: TopicPartition,
+        totals: &[Total],
+    ) -> Result<Option<Outcome>, StoreError> {
+        let positions = store.positions(std::slice::from_ref(&partition)).await?;
+        let shards = positions.first().map_or(1, |shards| shards.len() as ShardId);
+        let mut whole = Some(Outcome::AlreadyApplied);
+        for (shard, section) in (0..).zip(split(&self.section(partition, totals), shards)) {
+            match store.apply(shard, &[section]).await?.pop() {
+                Some(Outcome::AlreadyApplied) => {}
+                applied @ Some(Outcome::Applied) => whole = applied,
+                other => return Ok(other),
+            }
+        }
+        Ok(whole)
+    }
+
     async fn list(&self, store: &dyn Store) -> Result<(), ImportError> {
         let document = || ImportError::Document(INDEX.to_owned());
         for _ in 0..MAX_TRIES {
             let there = index(store).await?;
-            let mut imports = parse(there.as_deref())?;
+            let Index { mut imports, closed } = parse(there.as_deref())?;
+            if closed {
+                return Err(ImportError::Closed);
+            }
             if imports.contains(self) {
                 return Ok(());
             }
@@ -181,6 +222,12 @@ impl Import {
         Err(document())
     }
 
+    /// How many of its parts some shard of the store lacks.
+    pub(super) async fn missing(&self, store: &dyn Store) -> Result<usize, StoreError> {
+        let positions = store.positions(&self.partitions()).await?;
+        Ok(positions.iter().filter(|shards| shards.iter().any(|shard| shard.checkpoint.is_none())).count())
+    }
+
     /// Adds one part to another store, from what this one has written down of it.
     pub(super) async fn repeat(&self, from: &dyn Store, to: &dyn Store, part: i32) -> Result<(), ImportError> {
         let name = self.document(part);
@@ -188,7 +235,7 @@ impl Import {
         let totals: Vec<Total> = serde_json::from_slice(&text).map_err(|_| ImportError::Document(name.clone()))?;
         let partition = self.partitions().into_iter().nth(part.unsigned_abs() as usize);
         let partition = partition.ok_or_else(|| ImportError::Document(name.clone()))?;
-        match to.apply(super::SHARD, &[self.section(partition, &totals)]).await?.pop() {
+        match self.add_part(to, partition, &totals).await? {
             Some(Outcome::Applied | Outcome::AlreadyApplied) => Ok(()),
             Some(Outcome::Refused(refusal)) => Err(ImportError::Refused { part: part + 1, parts: self.parts, refusal }),
             _ => Err(ImportError::Document(name)),
@@ -196,21 +243,62 @@ impl Import {
     }
 }
 
+/// Whether a document holds these totals. When they expire is what the catalogue said when they were written down.
+fn is_same(document: &[u8], totals: &[Total]) -> bool {
+    let Ok(there) = serde_json::from_slice::<Vec<Total>>(document) else { return false };
+    let plain = |total: &Total| Total { expire_at_ms: None, ..total.clone() };
+    there.iter().map(plain).eq(totals.iter().map(plain))
+}
+
 /// The imports of a store, also those that have begun only.
 ///
 /// # Errors
 /// The store.
 pub async fn imports(store: &dyn Store) -> Result<Vec<Import>, ImportError> {
-    parse(index(store).await?.as_deref())
+    Ok(parse(index(store).await?.as_deref())?.imports)
+}
+
+/// Closes a store for imports, or opens it again: while counters are exchanged, what is added to them could be lost. It is part
+/// of the list, which an import must have come into before it adds anything.
+///
+/// # Errors
+/// The store.
+pub(super) async fn close(store: &dyn Store, closed: bool) -> Result<(), ImportError> {
+    let document = || ImportError::Document(INDEX.to_owned());
+    for _ in 0..MAX_TRIES {
+        let there = index(store).await?;
+        let known = parse(there.as_deref())?;
+        if known.closed == closed {
+            return Ok(());
+        }
+        let next = match closed {
+            true => serde_json::to_vec(&Index { closed, ..known }),
+            false => serde_json::to_vec(&known.imports),
+        };
+        let next = Some(next.map_err(|_| document())?);
+        let swap = Swap { name: INDEX.to_owned(), expect: there, next, ttl_ms: None };
+        if store.swap(&[swap]).await?.pop() == Some(SwapOutcome::Swapped) {
+            return Ok(());
+        }
+    }
+    Err(document())
+}
+
+/// The list of imports as it is kept: while the store is closed for them in an object, else by itself.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Index {
+    imports: Vec<Import>,
+    closed: bool,
 }
 
 async fn index(store: &dyn Store) -> Result<Option<Vec<u8>>, StoreError> {
     read(store, INDEX).await
 }
 
-fn parse(text: Option<&[u8]>) -> Result<Vec<Import>, ImportError> {
-    let Some(text) = text else { return Ok(Vec::new()) };
-    serde_json::from_slice(text).map_err(|_| ImportError::Document(INDEX.to_owned()))
+fn parse(text: Option<&[u8]>) -> Result<Index, ImportError> {
+    let Some(text) = text else { return Ok(Index::default()) };
+    let plain = serde_json::from_slice(text).map(|imports| Index { imports, closed: false });
+    plain.or_else(|_| serde_json::from_slice(text)).map_err(|_| ImportError::Document(INDEX.to_owned()))
 }
 
 /// A document as it stands.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{core::batch::Tally, log::LogError, model::TopicPartition, telemetry::metrics as table};
+use crate::{
+    catalog::plan::Shape, core::batch::Tally, log::LogError, model::TopicPartition, telemetry::metrics as table,
+};
 
 pub(super) fn counted(topic: &str, tally: &Tally) {
     let counts = [
@@ -10,6 +12,7 @@ pub(super) fn counted(topic: &str, tally: &Tally) {
         (&table::EVENTS, tally.events),
         (&table::DUPLICATES, tally.duplicates),
         (&table::TOMBSTONES, tally.tombstones),
+        (&table::OTHERS_REPLAYS, tally.others_replays),
         (&table::FORWARDS, tally.forwards),
     ];
     for (metric, count) in counts {
@@ -17,10 +20,23 @@ pub(super) fn counted(topic: &str, tally: &Tally) {
             metric.counter(&[topic]).increment(count);
         }
     }
+    for (shape, count) in Shape::ALL.into_iter().zip(tally.shapes) {
+        if count > 0 {
+            table::SHAPES.counter(&[topic, shape.name()]).increment(count);
+        }
+    }
 }
 
 pub(super) fn dead_letter(topic: &str, reason: &'static str) {
     table::DEAD_LETTERS.counter(&[topic, reason]).increment(1);
+}
+
+pub(super) fn replayed(topic: &str, records: usize) {
+    table::REPLAYS.counter(&[topic]).increment(records as u64);
+}
+
+pub(super) fn dead_letters_waiting(topic: &str, letters: i64) {
+    table::DEAD_LETTERS_WAITING.gauge(&[topic]).set(letters as f64);
 }
 
 pub(super) fn processed(topic: &str, took: Duration) {
@@ -70,6 +86,23 @@ pub(super) fn fetched(topic: &str, size_bytes: usize) {
 
 pub(super) fn log_failed(error: &LogError) {
     table::LOG_ERRORS.counter(&[error.kind()]).increment(1);
+}
+
+pub(super) fn copied(totals: u64, is_whole: bool, took: Duration) {
+    table::PERSISTENT_TOTALS.counter(&[]).increment(totals);
+    if is_whole {
+        table::PERSISTENT_COPY_DURATION.histogram(&[]).record(took);
+        table::PERSISTENT_COPIED.gauge(&[]).set(chrono::Utc::now().timestamp_millis() as f64 / 1000.0);
+    }
+}
+
+pub(super) fn copy_failed() {
+    table::PERSISTENT_FAILURES.counter(&[]).increment(1);
+}
+
+/// An emptied store was put back from the tier, or a partition of it is counted from the log's start.
+pub(super) fn restored(from: &'static str) {
+    table::STORE_RESTORES.counter(&[from]).increment(1);
 }
 
 pub(super) fn store_failed() {

@@ -1,19 +1,21 @@
 //! What this member knows of its group, for health, metrics and the API.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use super::measure;
 use crate::{
-    core::card::StandBy,
-    model::{MemberId, Roster},
+    core::{
+        card::{StandBy, digest},
+        switches::UNKNOWN,
+    },
+    model::{MemberId, Roster, StoredPosition, Switches},
 };
 
 /// This member in its group.
 pub struct Membership {
-    /// The counting group (`KAFKA_CONSUMER_GROUP`).
+    /// The group: that of counting (`KAFKA_CONSUMER_GROUP`), or one of deliveries.
     pub group: String,
     /// This member's name.
     pub me: MemberId,
@@ -22,17 +24,40 @@ pub struct Membership {
     roster: RwLock<Arc<Roster>>,
     /// Topics that others count by other rules.
     stands_by: Mutex<BTreeSet<String>>,
+    /// By topic, the first digits of the rules that the store says count it.
+    last_rules: RwLock<BTreeMap<String, String>>,
 }
 
 impl Membership {
     /// A member that has not been heard of yet.
     pub fn new(group: String, me: MemberId, host: String) -> Self {
-        Self { group, me, host, roster: RwLock::default(), stands_by: Mutex::default() }
+        Self { group, me, host, roster: RwLock::default(), stands_by: Mutex::default(), last_rules: RwLock::default() }
     }
 
     /// The group as the last heartbeat showed it; empty before the first one.
     pub fn roster(&self) -> Arc<Roster> {
         Arc::clone(&self.roster.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// By topic, the first digits of the rules that the store said count it.
+    pub fn last_rules(&self) -> BTreeMap<String, String> {
+        self.last_rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes note of what the store has of a partition, and of the table outside: the last rules of the longest one.
+    pub fn note_rules(&self, topic: &str, shards: &[StoredPosition], outside: &Switches) {
+        let last = |shard: &StoredPosition| {
+            let table = shard.switches.as_ref().and_then(|table| Some((table.0.len(), table.last()?.fingerprint)));
+            table.or_else(|| Some((1, shard.checkpoint?.fingerprint)))
+        };
+        // What is announced may come into force, or not before others have.
+        let settled = outside.0.iter().filter(|rules| rules.from != UNKNOWN);
+        let outside = settled.clone().next_back().map(|last| (settled.count(), last.fingerprint));
+        let known = outside.into_iter().chain(shards.iter().filter_map(last));
+        if let Some((_, rules)) = known.max_by_key(|(entries, _)| *entries) {
+            let mut last_rules = self.last_rules.write().unwrap_or_else(PoisonError::into_inner);
+            last_rules.insert(topic.to_owned(), digest(rules));
+        }
     }
 
     /// Whether the group knows this member, as far as it knows.
@@ -42,8 +67,6 @@ impl Membership {
 
     /// Takes note of a roster.
     pub fn note(&self, roster: Arc<Roster>) {
-        let held = roster.leases.values().filter(|lease| lease.holder == self.me).count();
-        measure::standing(roster.members.len(), held);
         *self.roster.write().unwrap_or_else(PoisonError::into_inner) = roster;
     }
 

@@ -147,10 +147,10 @@ impl Mirror {
             return;
         }
         for tenure in self.tenures.known().into_iter().rev().filter(|tenure| !tenure.is_alive()) {
-            if let (Some(last), None) = (tenure.stored(), tenure.verdict())
+            if let (Some(offset), None) = (tenure.counted_to(), tenure.verdict())
                 && changed.iter().all(|one| one.partition != tenure.partition)
             {
-                changed.push(Mirrored { partition: tenure.partition.clone(), offset: last.offset, is_held: false });
+                changed.push(Mirrored { partition: tenure.partition.clone(), offset, is_held: false });
             }
         }
         if !changed.is_empty() {
@@ -207,7 +207,7 @@ impl Mirror {
 
     /// What is stored and not mirrored yet. What is no longer held is forgotten: its new holder mirrors it.
     fn changed(&mut self) -> Vec<Mirrored> {
-        let stored = |tenure: &Arc<super::tenure::Tenure>| Some((tenure.partition.clone(), tenure.stored()?.offset));
+        let stored = |tenure: &Arc<super::tenure::Tenure>| Some((tenure.partition.clone(), tenure.counted_to()?));
         let held: HashMap<TopicPartition, i64> = self.tenures.alive().iter().filter_map(stored).collect();
         self.committed.retain(|partition, _| held.contains_key(partition));
         let changed = held.into_iter().filter(|(partition, offset)| self.committed.get(partition) != Some(offset));

@@ -4,15 +4,20 @@
 //! such a partition is counted from its start. Both look alike from one partition, so the origins of all partitions of a topic
 //! are fixed together, the highest partition first: whoever finds a lower partition with an origin and its own without has a
 //! partition that was added later.
+//!
+//! An origin is noted outside of the store before the store has it, so that one that is emptied is given the same.
 
 use futures::{StreamExt, TryStreamExt, stream};
+use uuid::Uuid;
 
 use super::{
     counting::Counting,
+    outside,
     partition::End,
-    takeover::{ask, offset_at, until_stored},
+    takeover::{ask, offset_at, stored_positions, until_stored},
 };
 use crate::{
+    core::register::{Note, Register},
     log::At,
     model::{StoredPosition, TopicPartition},
 };
@@ -29,32 +34,81 @@ pub enum OffsetReset {
 /// Partitions whose end is asked for at once.
 const ASKED_AT_ONCE: usize = 16;
 
-/// The group's first offset on the partition.
-pub(super) async fn origin(
+/// The group's first offset on the partition, as each shard keeps it. Where a shard has neither a checkpoint nor an origin,
+/// as one that was emptied, it is given the one that the others keep, else the one that is noted outside; where there is none,
+/// one is resolved now.
+///
+/// Should two shards keep different ones, each is counted from its own: what a shard holds depends on nothing else
+/// (invariant 0).
+pub(super) async fn origins(
     counting: &Counting,
-    partition: &TopicPartition,
-    known: Option<i64>,
+    (partition, topic_id): (&TopicPartition, Option<Uuid>),
+    positions: &[StoredPosition],
+    register: Option<&Register>,
+    log_start: i64,
+    log_end: i64,
+) -> Result<Vec<i64>, End> {
+    let lacks_one = |position: &StoredPosition| position.checkpoint.is_none() && position.origin.is_none();
+    let mut origins: Vec<Option<i64>> = positions.iter().map(|position| position.origin).collect();
+    let known = origins.iter().find_map(|origin| *origin);
+    let noted = register.and_then(|register| register.noted(partition, topic_id).origin);
+    if let (Some(known), None, true) = (known, noted, register.is_some()) {
+        outside::note(counting, &[Note::Origin(partition.clone(), known)]).await?;
+    }
+    let mut own = known.unwrap_or(log_start);
+    if positions.iter().any(lacks_one) {
+        own = match known.or(noted) {
+            Some(known) => fix(counting, partition, &[(partition.clone(), known)], known).await,
+            None => resolve(counting, (partition, topic_id), register.is_some(), log_start, log_end).await?,
+        };
+        if positions.len() > 1 {
+            let fixed = stored_positions(counting, partition).await;
+            origins = fixed.into_iter().map(|position| position.origin).collect();
+        }
+    }
+    Ok((0..positions.len()).map(|shard| origins.get(shard).copied().flatten().unwrap_or(own)).collect())
+}
+
+/// The group's first offset where nobody knows one. It is noted outside first, where that can be.
+async fn resolve(
+    counting: &Counting,
+    (partition, topic_id): (&TopicPartition, Option<Uuid>),
+    is_noted: bool,
     log_start: i64,
     log_end: i64,
 ) -> Result<i64, End> {
-    if let Some(origin) = known {
-        return Ok(origin);
-    }
-    let wanted = match counting.options.offset_reset {
-        OffsetReset::Earliest => vec![(partition.clone(), log_start)],
+    let at_start = || vec![(partition.clone(), log_start)];
+    // The topic's partitions begin together: the first one does it for the others.
+    let mut turn = None;
+    let mut wanted = match counting.options.offset_reset {
+        OffsetReset::Earliest => at_start(),
         OffsetReset::Latest => {
-            // The topic's partitions begin together: the first one does it for the others.
-            let _turn = counting.fixing_origins.lock().await;
+            turn = Some(counting.fixing_origins.lock().await);
             match known_to_group(counting, partition).await {
-                Known::Itself(origin) => return Ok(origin),
-                Known::LowerPartition => vec![(partition.clone(), log_start)],
+                Known::Itself(origin) => vec![(partition.clone(), origin)],
+                Known::LowerPartition => at_start(),
                 Known::Nothing => ends(counting, partition, log_end).await?,
             }
         }
     };
-    let fixed = until_stored(counting, || counting.store.fix_origins(&wanted)).await;
+    if is_noted {
+        let notes: Vec<Note> =
+            wanted.iter().map(|(partition, origin)| Note::Origin(partition.clone(), *origin)).collect();
+        let register = outside::note(counting, &notes).await?;
+        for (partition, origin) in &mut wanted {
+            *origin = register.noted(partition, topic_id).origin.unwrap_or(*origin);
+        }
+    }
+    let own = fix(counting, partition, &wanted, log_start).await;
+    drop(turn);
+    Ok(own)
+}
+
+/// Fixes origins in all shards and returns the partition's own.
+async fn fix(counting: &Counting, partition: &TopicPartition, wanted: &[(TopicPartition, i64)], otherwise: i64) -> i64 {
+    let fixed = until_stored(counting, || counting.store.fix_origins(wanted)).await;
     let own = wanted.iter().position(|(wanted, _)| wanted == partition);
-    Ok(own.and_then(|own| fixed.get(own).copied()).unwrap_or(log_start))
+    own.and_then(|own| fixed.get(own).copied()).unwrap_or(otherwise)
 }
 
 enum Known {

@@ -15,6 +15,7 @@ use crate::{
         backoff::Backoff,
         batch::{Outgoing, Purpose},
         dead_letter,
+        delivery::Tried,
         forward::forward_record,
         reason::Reason,
     },
@@ -33,7 +34,7 @@ pub struct Outbox {
     pub routing: Arc<Routing>,
     /// Whom it tells.
     pub health: Arc<Health>,
-    /// `KAFKA_CONSUMER_GROUP`, named in dead letters.
+    /// The group that is named in dead letters.
     pub group: String,
 }
 
@@ -59,7 +60,7 @@ impl Outbox {
                 let delay = backoff.next();
                 tracing::warn!(topic = %source.topic, partition = source.partition, waiting = waiting.len(),
                     retry_in_ms = delay.as_millis() as u64, "dead letters or forwards are not on the broker yet: {trouble}");
-                self.health.set(LOG_PART, Level::Degraded, trouble, std::time::Instant::now());
+                self.health.notice(LOG_PART, Level::Degraded, trouble, std::time::Instant::now());
                 tokio::time::sleep(delay).await;
             }
         }
@@ -115,7 +116,8 @@ impl Outbox {
         parcel: &Parcel,
         record: &OutRecord,
     ) -> Result<TopicPartition, RoutingError> {
-        let preferred = matches!(parcel.outgoing.purpose, Purpose::DeadLetter(_)).then_some(source.partition);
+        let is_forward = matches!(parcel.outgoing.purpose, Purpose::Forward { .. });
+        let preferred = (!is_forward).then_some(source.partition);
         self.routing.partition_near(topic, preferred, record.key.as_deref()).await
     }
 
@@ -125,24 +127,29 @@ impl Outbox {
             Purpose::Forward { topic, key } => {
                 (topic.to_string(), forward_record(record, source, *offset, key.clone()))
             }
-            Purpose::DeadLetter(reason) => {
-                let letter = dead_letter::DeadLetter {
-                    source,
-                    offset: *offset,
-                    record,
-                    reason,
-                    group: &self.group,
-                    attempted_at_ms: now_ms,
-                };
-                let record = if parcel.is_truncated { letter.truncated() } else { letter.record() };
-                (dead_letter_topic(&source.topic), record)
-            }
+            Purpose::DeadLetter(reason) => self.letter(source, parcel, reason, dead_letter::once(now_ms)),
+            Purpose::Undelivered { reason, tried } => self.letter(source, parcel, reason, *tried),
         }
+    }
+
+    fn letter(&self, source: &TopicPartition, parcel: &Parcel, reason: &Reason, tried: Tried) -> (String, OutRecord) {
+        let Outgoing { offset, source: record, .. } = &parcel.outgoing;
+        let letter = dead_letter::DeadLetter {
+            source,
+            offset: *offset,
+            record,
+            reason,
+            group: &self.group,
+            tried,
+            status: reason.status(),
+        };
+        let record = if parcel.is_truncated { letter.truncated() } else { letter.record() };
+        (dead_letter_topic(&source.topic), record)
     }
 }
 
 fn acknowledged(source: &TopicPartition, parcel: &Parcel, letters: &mut usize) {
-    if let Purpose::DeadLetter(reason) = &parcel.outgoing.purpose {
+    if let Purpose::DeadLetter(reason) | Purpose::Undelivered { reason, .. } = &parcel.outgoing.purpose {
         measure::dead_letter(&source.topic, reason.code());
         *letters += 1;
         if *letters <= MAX_SHOWN_LETTERS {
@@ -160,9 +167,6 @@ fn instead(parcel: Parcel, error: &LogError) -> Parcel {
             let purpose = Purpose::DeadLetter(Reason::ForwardRefused(error.to_string()));
             Parcel { outgoing: Outgoing { offset, source, purpose }, is_truncated: false }
         }
-        Purpose::DeadLetter(reason) => {
-            let purpose = Purpose::DeadLetter(reason);
-            Parcel { outgoing: Outgoing { offset, source, purpose }, is_truncated: true }
-        }
+        purpose => Parcel { outgoing: Outgoing { offset, source, purpose }, is_truncated: true },
     }
 }

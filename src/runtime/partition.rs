@@ -2,6 +2,8 @@
 //! to a conflict or the end.
 
 mod blocks;
+mod end;
+mod statuses;
 mod warm;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -9,15 +11,16 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::blocks::next_block;
-use self::warm::Warmed;
+pub use self::end::Stop;
+pub(super) use self::{blocks::next_block, end::End};
+use self::{end::ended, warm::Warmed};
 use super::{
-    counting::Counting,
+    counting::{Counting, CountingOptions},
     decoding::DecodedBlock,
     handover::Handover,
     measure, sameness,
     takeover::Start,
-    tenure::{Tenure, Verdict},
+    tenure::Tenure,
 };
 use crate::{
     catalog::plan::Topic,
@@ -28,37 +31,8 @@ use crate::{
 
 /// A tenure that lasted so long began well: the next trouble is a new one.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
-
-/// Why a tenure is over.
-pub(super) enum End {
-    /// The member stops.
-    Stopped,
-    /// Begin again from what is stored.
-    Again(String),
-    /// Someone must mend something first; it is tried again all the same.
-    Stuck(Stop),
-}
-
-/// Why a partition has stopped.
-#[derive(Clone, Debug)]
-pub struct Stop {
-    /// The reason, and what to do.
-    pub why: String,
-    /// It goes on only when the store has taken a flush again, not when a tenure begins.
-    pub until_flush: bool,
-}
-
-impl End {
-    /// A tenure cannot begin, or the log has nothing for it.
-    pub(super) fn stuck(why: impl ToString) -> Self {
-        Self::Stuck(Stop { why: why.to_string(), until_flush: false })
-    }
-
-    /// The store refuses what the tenure brings.
-    fn refused(why: String) -> Self {
-        Self::Stuck(Stop { why, until_flush: true })
-    }
-}
+/// Records between what was counted and the log's end from which on it lies far behind.
+const FAR_BEHIND_RECORDS: i64 = 50_000;
 
 /// The task of one partition.
 pub(super) struct PartitionTask {
@@ -92,9 +66,9 @@ impl PartitionTask {
             if tenure.partition == self.partition {
                 self.counting.generations.flushed(&tenure).await;
                 tenure.let_go();
-                if let Some(last) = tenure.stored() {
-                    tracing::info!(topic = %self.partition.topic, partition = self.partition.partition, offset = last.offset,
-                        "let go: counted from offset {} to {}", tenure.begin, last.offset);
+                if let Some(last) = tenure.counted_to() {
+                    tracing::info!(topic = %self.partition.topic, partition = self.partition.partition, offset = last,
+                        "let go: counted from offset {} to {last}", tenure.begin);
                 }
             }
         }
@@ -122,6 +96,11 @@ impl PartitionTask {
                     tracing::info!(topic = %self.partition.topic, partition = self.partition.partition, "begins again: {why}");
                     again.next()
                 }
+                End::Reached(end) => {
+                    tracing::info!(topic = %self.partition.topic, partition = self.partition.partition, offset = end,
+                        "counted to where the rules change");
+                    continue;
+                }
                 End::Stuck(Stop { why, until_flush }) => {
                     let delay = stuck.next();
                     tracing::error!(topic = %self.partition.topic, partition = self.partition.partition,
@@ -139,9 +118,12 @@ impl PartitionTask {
     }
 
     /// What turns the partition's blocks into batches, from an offset on.
-    fn worker(&self, count_from: i64) -> Worker {
-        let (topic, secret) = (Arc::clone(&self.topic), Arc::clone(&self.counting.secret));
-        Worker::new(topic, self.partition.clone(), secret, count_from, self.counting.options.batch_events)
+    fn worker(&self, topic: &Arc<Topic>, count_from: i64) -> Worker {
+        let (topic, secret) = (Arc::clone(topic), Arc::clone(&self.counting.secret));
+        let CountingOptions { group, batch_events, .. } = &self.counting.options;
+        let partition = self.partition.clone();
+        let worker = Worker::new(topic, partition, group.as_str().into(), secret, count_from, *batch_events);
+        if self.topic.track { worker.track() } else { worker }
     }
 
     async fn tenure(&self, stop: &CancellationToken, warmed: Option<Warmed>) -> End {
@@ -150,10 +132,17 @@ impl PartitionTask {
             Err(end) => return end,
         };
         let tenure = Arc::clone(&start.tenure);
+        if start.end == Some(start.count_from) {
+            return self.close(&tenure, End::Reached(start.count_from)).await;
+        }
+        // A window that was read ahead is of this member's own rules.
+        let warmed = warmed.filter(|_| start.topic.fingerprint == self.topic.fingerprint);
         let is_warm = warmed.is_some();
         let (mut worker, fetch_from) = warmed
             .and_then(|warmed| warmed.begin(&start))
-            .unwrap_or_else(|| (self.worker(start.count_from), start.fetch_from));
+            .unwrap_or_else(|| (self.worker(&start.topic, start.count_from), start.fetch_from));
+        worker.count_on(start.count_on.clone());
+        worker.rules_begin_at(start.rules_from);
         self.counting.stopped.remove_if(&self.partition, |_, stop| !stop.until_flush);
         let mut blocks = self.counting.fetcher.subscribe(self.partition.clone(), fetch_from);
         let mut ahead = VecDeque::new();
@@ -170,7 +159,7 @@ impl PartitionTask {
                 verdict = tenure.ended() => return ended(verdict),
                 block = self.next_block(&worker, &mut blocks, &mut ahead) => block,
             };
-            let block = match block {
+            let mut block = match block {
                 None => return End::Stopped,
                 Some(Ok(block)) => block,
                 Some(Err(error)) => return self.lost(&tenure, error).await,
@@ -183,9 +172,16 @@ impl PartitionTask {
             if let Err(why) = same {
                 return self.close(&tenure, End::Again(why)).await;
             }
+            if let Some(end) = start.end.filter(|end| *end < block.next_offset) {
+                block.decoded.cut(end);
+                block.next_offset = end;
+            }
             read_to = block.next_offset;
             if let Err(end) = self.count(&tenure, &mut worker, block, stop).await {
                 return end;
+            }
+            if start.end == Some(read_to) {
+                return self.close(&tenure, End::Reached(read_to)).await;
             }
         }
     }
@@ -216,6 +212,7 @@ impl PartitionTask {
         let mut newest_ms = 0;
         for mut batch in batches {
             newest_ms = newest_ms.max(batch.tally.newest_ms);
+            batch.is_far_behind = high_watermark - batch.next_offset > FAR_BEHIND_RECORDS;
             let outgoing = std::mem::take(&mut batch.outgoing);
             if !outgoing.is_empty() {
                 tokio::select! {
@@ -228,7 +225,7 @@ impl PartitionTask {
             let (tally, next_offset) = (batch.tally, batch.next_offset);
             self.merge(tenure, batch).await?;
             tracing::debug!(topic = %self.partition.topic, partition = self.partition.partition, offset = next_offset,
-                committed = tenure.stored().map(|checkpoint| checkpoint.offset), events = tally.events,
+                committed = tenure.counted_to(), events = tally.events,
                 duplicates = tally.duplicates, dead_letters = tally.dead_letters, took_ms, "batch counted");
         }
         let lag = high_watermark - next_offset;
@@ -237,8 +234,12 @@ impl PartitionTask {
         Ok(())
     }
 
-    async fn merge(&self, tenure: &Arc<Tenure>, batch: Batch) -> Result<(), End> {
+    async fn merge(&self, tenure: &Arc<Tenure>, mut batch: Batch) -> Result<(), End> {
         let tally = batch.tally;
+        if !batch.tracked.is_empty() {
+            batch.statuses =
+                statuses::of(&self.counting.options.group, &self.partition, std::mem::take(&mut batch.tracked));
+        }
         tokio::select! {
             biased;
             verdict = tenure.ended() => return Err(ended(verdict)),
@@ -271,14 +272,6 @@ impl PartitionTask {
         self.counting.generations.flushed(tenure).await;
         tenure.let_go();
         end
-    }
-}
-
-fn ended(verdict: Option<Verdict>) -> End {
-    match verdict {
-        Some(Verdict::Refused(why)) => End::refused(why),
-        Some(Verdict::Conflict(why)) => End::Again(why),
-        None => End::Stopped,
     }
 }
 

@@ -54,6 +54,6 @@ fn committed(tenures: &[Arc<Tenure>]) -> String {
     /// Partitions named in one line.
     const MAX_SHOWN: usize = 32;
     let moved = tenures.iter().filter(|tenure| tenure.has_flushed()).take(MAX_SHOWN);
-    let shown = moved.filter_map(|tenure| Some(format!("{}={}", tenure.partition, tenure.stored()?.offset)));
+    let shown = moved.filter_map(|tenure| Some(format!("{}={}", tenure.partition, tenure.counted_to()?)));
     shown.collect::<Vec<_>>().join(" ")
 }

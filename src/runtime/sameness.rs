@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     log::{At, LogError},
-    model::{LogIdentity, TopicPartition},
+    model::{LogIdentity, StoredPosition, TopicPartition},
 };
 
 /// The ways out, for every kind of change.
@@ -79,28 +79,35 @@ pub(super) fn renamed(counted: &LogIdentity, found: &LogIdentity) -> Option<Chan
     None
 }
 
-/// Asks which log this is now, and compares that with what stands beside the checkpoint at `counted_to`, if there is one.
+/// Asks which log this is now, and compares that with what stands beside the checkpoint of each shard, where there is one.
 ///
 /// Returns what is known of the log from now on.
 pub(super) async fn check(
     counting: &Counting,
     partition: &TopicPartition,
-    counted: &LogIdentity,
-    counted_to: Option<i64>,
+    positions: &[StoredPosition],
 ) -> Result<LogIdentity, End> {
     let found = ask(counting, || counting.log.identity(partition)).await.map_err(End::stuck)?;
-    let Some(counted_to) = counted_to else { return Ok(found) };
-    let change = match renamed(counted, &found) {
-        Some(change) => Some(change),
-        None => lost_tail(counting, partition, counted, found.leader_epoch, counted_to).await?,
-    };
-    match change {
-        None => Ok(found),
-        Some(change) => {
+    let mut compared: Vec<(&LogIdentity, i64)> = Vec::new();
+    for position in positions {
+        let Some(checkpoint) = position.checkpoint else { continue };
+        let counted = (&position.log_identity, checkpoint.offset);
+        // Nearly always all shards say the same.
+        if compared.contains(&counted) {
+            continue;
+        }
+        compared.push(counted);
+        let (counted, counted_to) = counted;
+        let change = match renamed(counted, &found) {
+            Some(change) => Some(change),
+            None => lost_tail(counting, partition, counted, found.leader_epoch, counted_to).await?,
+        };
+        if let Some(change) = change {
             measure::log_changed(&partition.topic, change.kind());
-            Err(End::stuck(change.text()))
+            return Err(End::stuck(change.text()));
         }
     }
+    Ok(found)
 }
 
 /// Whether records that were counted under an epoch are gone.
@@ -146,7 +153,7 @@ pub(super) async fn follow(
         if ended < read.offset || sent < known {
             return Err(format!(
                 "another leader has the partition (epoch {known}, now {sent}); what was written up to epoch {known} ends at \
-                 offset {ended}, and {} was read",
+                 offset {ended}, and {} was counted",
                 read.offset
             ));
         }

@@ -31,6 +31,10 @@ impl LogSender {
             ProduceError::Log(error @ (LogError::Invalid { .. } | LogError::Unsupported { .. })) => {
                 SendError::Invalid(error.to_string())
             }
+            // A producer that was closed may have sent it before.
+            error @ (ProduceError::Log(LogError::TimedOut { .. }) | ProduceError::Closed) => {
+                SendError::Unconfirmed(error.to_string())
+            }
             // `Refused` too: whoever publishes cannot mend our credentials or rights.
             error => SendError::Unavailable(error.to_string()),
         }

@@ -1,4 +1,4 @@
-//! Tenures: a member's time with a partition, from reading its checkpoint until it lets go or meets a conflict.
+//! Tenures: a member's time with a partition, from reading its checkpoints until it lets go or meets a conflict.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -7,7 +7,10 @@ use std::sync::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Checkpoint, Fingerprint, LogIdentity, TopicPartition};
+use crate::{
+    core::switches::InForce,
+    model::{Checkpoint, Fingerprint, LogIdentity, ShardId, TopicPartition},
+};
 
 /// Number of a tenure within this process.
 pub type TenureId = u64;
@@ -20,16 +23,27 @@ pub struct Tenure {
     pub partition: TopicPartition,
     /// The rules that its sections are computed with.
     pub fingerprint: Fingerprint,
+    /// Where these rules stand among those of the partition; `None` where nobody else ever counts by others.
+    pub rules: Option<InForce>,
     /// The first offset that it counts.
     pub begin: i64,
-    /// The incarnation found at its start.
-    pub incarnation: u32,
-    /// The checkpoint that the store has, as far as this tenure knows: what its next section expects.
-    stored: Mutex<Option<Checkpoint>>,
+    /// What each shard had when it began.
+    found: Box<[Standing]>,
+    /// The checkpoints that the shards have, as far as this tenure knows: what its next sections expect.
+    stored: Mutex<Box<[Option<Checkpoint>]>>,
     has_flushed: AtomicBool,
     end: CancellationToken,
     verdict: Mutex<Option<Verdict>>,
     reading: Mutex<Reading>,
+}
+
+/// What a shard has of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its checkpoint, where it has one.
+    pub checkpoint: Option<Checkpoint>,
+    /// The first offset that it lacks: its checkpoint's, else the group's first one.
+    pub from: i64,
 }
 
 /// What a tenure knows of the log that it reads.
@@ -56,20 +70,31 @@ pub enum Verdict {
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl Tenure {
-    /// Begins a tenure at what is stored.
-    pub fn begin(
+    /// Begins a tenure at what each shard of the store has; at least one. `begin` is the first offset that it counts.
+    pub fn over(partition: TopicPartition, fingerprint: Fingerprint, found: Vec<Standing>, begin: i64) -> Arc<Self> {
+        Self::new(partition, fingerprint, None, found, begin)
+    }
+
+    /// The same under rules that may have come after others, and end where the next ones begin.
+    pub fn under(partition: TopicPartition, rules: InForce, found: Vec<Standing>, begin: i64) -> Arc<Self> {
+        Self::new(partition, rules.fingerprint, Some(rules), found, begin)
+    }
+
+    fn new(
         partition: TopicPartition,
         fingerprint: Fingerprint,
-        stored: Option<Checkpoint>,
+        rules: Option<InForce>,
+        found: Vec<Standing>,
         begin: i64,
     ) -> Arc<Self> {
         Arc::new(Self {
             begin,
+            rules,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             partition,
             fingerprint,
-            incarnation: stored.map_or(0, |checkpoint| checkpoint.incarnation),
-            stored: Mutex::new(stored),
+            stored: Mutex::new(found.iter().map(|standing| standing.checkpoint).collect()),
+            found: found.into(),
             has_flushed: AtomicBool::new(false),
             end: CancellationToken::new(),
             verdict: Mutex::new(None),
@@ -77,25 +102,51 @@ impl Tenure {
         })
     }
 
-    /// The checkpoint that the next section expects.
-    pub fn stored(&self) -> Option<Checkpoint> {
-        *self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Begins a tenure at what a store of one shard has.
+    pub fn begin(
+        partition: TopicPartition,
+        fingerprint: Fingerprint,
+        stored: Option<Checkpoint>,
+        begin: i64,
+    ) -> Arc<Self> {
+        Self::over(partition, fingerprint, vec![Standing { checkpoint: stored, from: begin }], begin)
     }
 
-    /// Notes that a section was applied.
-    pub fn advance(&self, checkpoint: Checkpoint) {
-        *self.stored.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint);
+    /// The number of the store's shards.
+    pub fn shards(&self) -> ShardId {
+        ShardId::try_from(self.found.len()).unwrap_or(ShardId::MAX)
+    }
+
+    /// What a shard had when it began.
+    pub fn found(&self, shard: ShardId) -> Standing {
+        self.found[usize::from(shard)]
+    }
+
+    /// The shard that had least of the partition when it began; of several the first.
+    pub fn lowest_shard(&self) -> ShardId {
+        (0..self.shards()).min_by_key(|shard| self.found(*shard).from).unwrap_or(0)
+    }
+
+    /// The checkpoints that the next sections expect, by shard.
+    pub fn stored(&self) -> Box<[Option<Checkpoint>]> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How far all shards have got; `None` while a shard has no checkpoint.
+    pub fn counted_to(&self) -> Option<i64> {
+        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.iter().map(|stored| stored.map(|checkpoint| checkpoint.offset)).min().flatten()
+    }
+
+    /// Notes that a shard has applied a section.
+    pub fn advance(&self, shard: ShardId, checkpoint: Checkpoint) {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)[usize::from(shard)] = Some(checkpoint);
         self.has_flushed.store(true, Ordering::Release);
     }
 
     /// Whether a section of this tenure was applied.
     pub fn has_flushed(&self) -> bool {
         self.has_flushed.load(Ordering::Acquire)
-    }
-
-    /// The checkpoint of this tenure at an offset.
-    pub fn checkpoint_at(&self, offset: i64) -> Checkpoint {
-        Checkpoint { offset, incarnation: self.incarnation, fingerprint: self.fingerprint }
     }
 
     /// Notes what the log says of itself.
@@ -113,10 +164,12 @@ impl Tenure {
         reading.has_begun = true;
     }
 
-    /// Where it reads on, and under which leader it has read so far.
+    /// How far the log is known, and under which leader it was read so far.
     pub fn read(&self) -> ReadTo {
         let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        ReadTo { offset: reading.to, epoch: reading.epoch, epoch_found: reading.found.leader_epoch }
+        let counted = self.found.iter().filter_map(|standing| standing.checkpoint);
+        let offset = counted.map(|checkpoint| checkpoint.offset).fold(reading.to, i64::max);
+        ReadTo { offset, epoch: reading.epoch, epoch_found: reading.found.leader_epoch }
     }
 
     /// What a section says of the log. The epoch is that of what was read, never a later one's: it must have reached as far
@@ -156,10 +209,11 @@ impl Tenure {
     }
 }
 
-/// How far a tenure has read, and under which leader.
+/// How far a tenure knows the log, and under which leader it has read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadTo {
-    /// The next offset to read.
+    /// What lies before it was read, or was counted by a shard when the tenure began: also where another shard lacks it and it
+    /// is read again, the log must still have it.
     pub offset: i64,
     /// Epoch of the leader that sent the last block, where one was told.
     pub epoch: Option<i32>,
@@ -182,6 +236,12 @@ impl Tenures {
     /// Those that still count, and those that have ended since the last one was added.
     pub fn known(&self) -> Vec<Arc<Tenure>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The one that counts a partition.
+    pub fn alive_of(&self, partition: &TopicPartition) -> Option<Arc<Tenure>> {
+        let tenures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tenures.iter().find(|tenure| tenure.partition == *partition && tenure.is_alive()).cloned()
     }
 
     /// Those that still count.

@@ -3,6 +3,8 @@
 //! Names follow the Prometheus conventions ("Metric and label naming"): one prefix, base units, `_total` on counters. Labels
 //! are few and bounded: topics, partitions, reasons, routes; never the id of an event, a key or a user.
 
+use std::sync::OnceLock;
+
 use metrics::{Counter, Gauge, Histogram, SharedString, Unit};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -60,10 +62,14 @@ macro_rules! metrics_table {
 
 metrics_table! {
     EVENTS: Kind::Counter, Count, "events_total", ["topic"], "Events counted.";
+    SHAPES: Kind::Counter, Count, "events_by_shape_total", ["topic", "shape"], "Events counted, by the shape that they came in.";
     RECORDS: Kind::Counter, Count, "records_total", ["topic"], "Records read, with those that count nothing.";
     DUPLICATES: Kind::Counter, Count, "duplicates_total", ["topic"], "Events not counted because their identity was seen before.";
     TOMBSTONES: Kind::Counter, Count, "tombstones_total", ["topic"], "Records without a value, skipped.";
+    OTHERS_REPLAYS: Kind::Counter, Count, "others_replays_total", ["topic"], "Replays of dead letters for other groups, skipped.";
     DEAD_LETTERS: Kind::Counter, Count, "dead_letters_total", ["topic", "reason"], "Records that could not be processed.";
+    DEAD_LETTERS_WAITING: Kind::Gauge, Count, "dead_letters_waiting", ["topic"], "Dead letters of the topic that were neither replayed nor purged.";
+    REPLAYS: Kind::Counter, Count, "replays_total", ["topic"], "Records of dead letters that this process sent to their topic again.";
     FORWARDS: Kind::Counter, Count, "forwards_total", ["topic"], "Records that rules sent on, by the topic they came from.";
     GAPS: Kind::Counter, Count, "gaps_total", ["topic"], "Times that retention passed the checkpoint.";
     GAP_RECORDS: Kind::Counter, Count, "gap_records_total", ["topic"], "Offsets lost to such gaps.";
@@ -84,12 +90,27 @@ metrics_table! {
     PROCESSING_DURATION: Kind::Histogram(SECONDS), Seconds, "processing_duration_seconds", ["topic"], "Time to decode and aggregate a batch.";
     END_TO_END: Kind::Histogram(LONG_SECONDS), Seconds, "end_to_end_seconds", ["topic"], "From a record's own time to its result in the store.";
     PUBLISHED: Kind::Counter, Count, "published_total", ["topic"], "Events published over HTTP.";
+    PUBLISH_DUPLICATES: Kind::Counter, Count, "publish_duplicates_total", ["topic"], "Events sent over HTTP that had been published before, under their id.";
     PUBLISH_FAILURES: Kind::Counter, Count, "publish_failures_total", ["topic", "reason"], "Events that were not published.";
     HTTP_REQUESTS: Kind::Counter, Count, "http_requests_total", ["route", "method", "status"], "Requests to the API, by its own route.";
     HTTP_REQUEST_DURATION: Kind::Histogram(SECONDS), Seconds, "http_request_duration_seconds", ["route"], "Time to answer a request.";
     FETCHED_BYTES: Kind::Counter, Bytes, "fetched_bytes_total", ["topic"], "Bytes fetched from the log.";
     LOG_ERRORS: Kind::Counter, Count, "log_errors_total", ["kind"], "Calls to the log that failed.";
     STORE_ERRORS: Kind::Counter, Count, "store_errors_total", [], "Calls to the store that failed.";
+    PERSISTENT_TOTALS: Kind::Counter, Count, "persistent_totals_total", [], "Totals that this member copied to the persistent tier.";
+    PERSISTENT_COPY_DURATION: Kind::Histogram(LONG_SECONDS), Seconds, "persistent_copy_duration_seconds", [], "Time until the copy was whole.";
+    PERSISTENT_COPIED: Kind::Gauge, Seconds, "persistent_copied_timestamp_seconds", [], "When this member last made the copy whole, seconds since 1970; members take turns.";
+    PERSISTENT_FAILURES: Kind::Counter, Count, "persistent_failures_total", [], "Copies that failed and are tried again.";
+    STORE_RESTORES: Kind::Counter, Count, "store_restores_total", ["kind"], "Shards of an emptied store that were restored from the persistent tier (tier), and partitions that are counted again from where the log begins (log).";
+    DELIVERY_ATTEMPTS: Kind::Counter, Count, "delivery_attempts_total", ["group", "outcome"], "Attempts to deliver an event to a subscription, by what came of them: processed, dropped, failed.";
+    DELIVERY_RETRIES: Kind::Counter, Count, "delivery_retries_total", ["group"], "Attempts after an event's first.";
+    DELIVERY_DEAD_LETTERS: Kind::Counter, Count, "delivery_dead_letters_total", ["group"], "Events that had no attempts left.";
+    DELIVERY_UNREADABLE: Kind::Counter, Count, "delivery_unreadable_total", ["group"], "Records that are no events of the catalogue, and were passed over; counting makes dead letters of them.";
+    DELIVERY_DURATION: Kind::Histogram(LONG_SECONDS), Seconds, "delivery_duration_seconds", ["group"], "Time of a request to a subscription's target.";
+    DELIVERY_UNFINISHED: Kind::Gauge, Count, "delivery_unfinished", ["group"], "Events that this member has read and not finished.";
+    DELIVERY_LAG_RECORDS: Kind::Gauge, Count, "delivery_lag_records", ["group"], "Records of this member's partitions that were not read, and events that are not finished.";
+    DELIVERY_PARTITIONS_WAITING: Kind::Gauge, Count, "delivery_partitions_waiting", ["group"], "Partitions that take no more, since too much of them is unfinished.";
+    DELIVERY_BREAKER: Kind::Gauge, Count, "delivery_breaker_open", ["group"], "1 while the target is left alone after many failures in a row, 0.5 while one event shows whether it answers again, else 0.";
     BUILD_INFO: Kind::Gauge, Count, "build_info", ["version"], "Always 1; the version stands in the label.";
 }
 
@@ -159,6 +180,28 @@ impl Exporter {
 /// How often [`Exporter::upkeep`] wants to be called, ms.
 pub const UPKEEP_INTERVAL_MS: u64 = 5_000;
 
+/// The exporter that this process began with.
+static BEGUN: OnceLock<Exporter> = OnceLock::new();
+
+/// Begins to collect metrics for the whole process, unless something in it does already. What we began before goes on; where
+/// it is another library, it gets our metrics too, and what this returns stays empty.
+///
+/// # Errors
+/// The exporter refused its settings.
+pub fn install_or_join() -> Result<Exporter, MetricsError> {
+    if let Some(begun) = BEGUN.get() {
+        return Ok(begun.clone());
+    }
+    match install() {
+        Ok(exporter) => Ok(BEGUN.get_or_init(|| exporter).clone()),
+        Err(MetricsError::Twice) => match BEGUN.get() {
+            Some(begun) => Ok(begun.clone()),
+            None => Ok(Exporter(builder()?.build_recorder().handle())),
+        },
+        Err(error) => Err(error),
+    }
+}
+
 /// Begins to collect metrics, for the whole process.
 ///
 /// # Errors
@@ -203,8 +246,20 @@ mod tests {
             assert!(matches!(metric.unit, Unit::Seconds | Unit::Bytes | Unit::Count), "{name}: base units only");
             assert!(metric.help.ends_with('.'), "{name}: help is a sentence");
             for label in metric.labels {
-                let bounded =
-                    ["topic", "partition", "reason", "route", "method", "status", "kind", "version", "change"];
+                let bounded = [
+                    "topic",
+                    "shape",
+                    "partition",
+                    "reason",
+                    "route",
+                    "method",
+                    "status",
+                    "kind",
+                    "version",
+                    "change",
+                    "group",
+                    "outcome",
+                ];
                 assert!(bounded.contains(label), "{name}: {label} may have no bound");
             }
             if let Kind::Histogram(buckets) = metric.kind {

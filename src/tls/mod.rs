@@ -5,6 +5,7 @@
 
 mod failure;
 mod files;
+mod outgoing;
 mod validity;
 
 use std::{
@@ -17,7 +18,11 @@ use chrono::{DateTime, Utc};
 use rustls::{ClientConfig, crypto::ring};
 
 use self::files::Files;
-pub use self::{failure::Failure, validity::Validity};
+pub use self::{
+    failure::Failure,
+    outgoing::{http_client, repeated, why},
+    validity::Validity,
+};
 
 /// Makes ring the provider of this process, for libraries that ask for one. Called first thing in `main`, and by whatever
 /// uses an HTTP client in process; calling it again does nothing.

@@ -8,18 +8,22 @@ use kafka_protocol::messages::{
     describe_configs_request::DescribeConfigsResource,
     incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig},
 };
-use streamgauge::log::broker::{Broker, SEGMENT_BYTES};
+use streamgauge::log::{
+    broker::{Broker, SEGMENT_BYTES},
+    record::{Batch, Compression, NO_PRODUCER, Producer},
+};
 use uuid::Uuid;
 
 use crate::{
     fixture::{TOPIC, config, filled, segments, start},
-    wire::{Wire, name, plain, text},
+    wire::{Wire, batch_at, name, plain, text},
 };
 
 const OUT_OF_RANGE: i16 = 1;
 const UNKNOWN_TOPIC: i16 = 3;
 const TOO_LARGE: i16 = 10;
 const INVALID_CONFIG: i16 = 40;
+const INVALID_RECORD: i16 = 87;
 const UNKNOWN_TOPIC_ID: i16 = 100;
 const TOPIC_RESOURCE: i8 = 2;
 
@@ -135,7 +139,7 @@ async fn settings_are_kept_and_hold_and_what_is_not_honoured_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut wire = Wire::to(&broker).await;
-    for (setting, value) in [("cleanup.policy", "compact"), ("compression.type", "zstd"), ("min.insync.replicas", "1")]
+    for (setting, value) in [("cleanup.policy", "compact"), ("compression.type", "best"), ("min.insync.replicas", "1")]
     {
         let (code, message) = wire.create(TOPIC, 1, &[(setting, value)]).await;
         assert!(code == INVALID_CONFIG && message.contains(setting), "{code} {message}");
@@ -208,6 +212,45 @@ async fn deleted_records_stay_deleted_and_their_segments_go() {
     let mut wire = Wire::to(&broker).await;
     assert_eq!((wire.offset_at(-2).await.1, wire.offset_at(-1).await.1), (41, 41));
     assert_eq!(wire.produce(plain(1)).await, (0, 41));
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn batches_are_kept_in_the_codec_that_the_topic_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut wire = Wire::to(&broker).await;
+    wire.create(TOPIC, 1, &[]).await;
+    let id = wire.topic_id(TOPIC).await;
+    let stamp = Producer { id: wire.producer_id().await, epoch: 0, base_sequence: 0 };
+    let steps = [
+        (None, Compression::Gzip, Compression::Gzip),
+        (Some("lz4"), Compression::None, Compression::Lz4),
+        (Some("lz4"), Compression::Lz4, Compression::Lz4),
+        (Some("uncompressed"), Compression::Zstd, Compression::None),
+        (Some("producer"), Compression::Snappy, Compression::Snappy),
+    ];
+    for (at, (setting, sent, kept)) in (0..).zip(steps) {
+        assert_eq!(alter(&mut wire, &[("compression.type", setting)]).await.0, 0);
+        let batch = batch_at(&[1_000; 2], sent, Producer { base_sequence: 2 * at, ..stamp });
+        let offset = 2 * i64::from(at);
+        assert_eq!(wire.produce(batch.clone()).await, (0, offset), "{setting:?}");
+        assert_eq!(wire.produce(batch.clone()).await, (0, offset), "one that comes again is known");
+        wire.shown(offset + 2).await;
+        let (_, bytes) = wire.bytes_by_id(id, offset, 0).await;
+        let batch = Batch::read(&bytes).unwrap();
+        batch.check_crc().unwrap();
+        assert_eq!((batch.base_offset, batch.record_count), (offset, 2));
+        assert_eq!(batch.attributes.compression(), Some(kept), "{setting:?}");
+    }
+    assert_eq!(alter(&mut wire, &[("compression.type", Some("lz4"))]).await.0, 0);
+    let mut damaged = batch_at(&[1_000], Compression::Gzip, NO_PRODUCER);
+    let payload = damaged.len() - 4;
+    damaged.truncate(payload);
+    damaged[8..12].copy_from_slice(&(payload as i32 - 12).to_be_bytes());
+    let crc = crc32c::crc32c(&damaged[21..]);
+    damaged[17..21].copy_from_slice(&crc.to_be_bytes());
+    assert_eq!(wire.produce(damaged).await.0, INVALID_RECORD);
     broker.shutdown().await.unwrap();
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use streamgauge::{
-    catalog::{CatalogChoice, plan::Catalog},
+    catalog::{self, CatalogChoice, Source, plan::Catalog},
     core::{
         batch::Purpose,
         decode::Decoded,
@@ -32,6 +32,9 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
         Just("\"timestamp\""),
         Just("\"metadata\""),
         Just("\"data\""),
+        Just("\"eventType\""),
+        Just("\"specversion\""),
+        Just("\"1.0\""),
         Just("\"\\ud800\""),
         Just("\"a\\u0000\""),
         Just("1e400"),
@@ -58,6 +61,21 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// A topic that tells all shapes apart.
+const EVERY_SHAPE: &str = "name = \"c\"\n[[topic]]\nname = \"video.view\"\n[[topic.event]]\ntype = \"video.view\"\n\
+    rules = [{ count = \"k:{videoId}:{userId?}\" }, { forward = \"to\" }]\n";
+
+/// Headers that say what the record is, in turn, some of them no text.
+fn headers(offset: i64) -> Vec<(String, Vec<u8>)> {
+    let header = |name: &str, value: &[u8]| (name.to_owned(), value.to_vec());
+    match offset % 4 {
+        0 => vec![header("hops", &[0xff])],
+        1 => vec![header("ce_type", b"video.view"), header("ce_videoid", &[0xff])],
+        2 => vec![header("ce_type", &[0xff]), header("ce_specversion", b""), header("ce_time", &[0xff])],
+        _ => vec![header("content-type", b"application/cloudevents"), header("traceparent", &[0xff])],
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -66,20 +84,21 @@ proptest! {
         values in proptest::collection::vec(proptest::option::weighted(0.9, value()), 1..30),
         timestamp_ms in any::<i64>(),
     ) {
-        let catalog = Catalog::load(&CatalogChoice::default()).unwrap();
-        for topic in &catalog.topics {
+        let video = Catalog::load(&CatalogChoice::default()).unwrap();
+        let every_shape = catalog::compile(&[Source { file: "c.toml".to_owned(), text: EVERY_SHAPE.to_owned() }]).unwrap();
+        for topic in video.topics.iter().chain(&every_shape.topics) {
             let partition = TopicPartition::new(topic.name.clone(), 0);
             let secret = Arc::new(IdentitySecret([7; SECRET_BYTES]));
-            let mut worker = Worker::new(Arc::clone(topic), partition, secret, 0, 10);
+            let mut worker = Worker::new(Arc::clone(topic), partition, "g".into(), secret, 0, 10);
             let records: Vec<Record> = (0..).zip(&values).map(|(offset, value)| Record {
-                offset, timestamp_ms, key: None, value: value.clone(), headers: vec![("hops".to_owned(), vec![0xff])],
+                offset, timestamp_ms, key: None, value: value.clone(), headers: headers(offset),
             }).collect();
             let mut handled = 0;
             let mut dead = 0;
             let block = block(&records, values.len() as i64, values.len() as i64);
             for batch in worker.step(&block, &mut Decoded::default()).unwrap() {
                 let tally = batch.tally;
-                prop_assert_eq!(tally.records, tally.events + tally.duplicates + tally.tombstones + tally.dead_letters);
+                prop_assert_eq!(tally.records, tally.events + tally.duplicates + tally.tombstones + tally.dead_letters + tally.others_replays);
                 handled += tally.records;
                 dead += tally.dead_letters;
                 let letters = batch.outgoing.iter().filter(|sent| matches!(sent.purpose, Purpose::DeadLetter(_)));

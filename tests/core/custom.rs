@@ -1,5 +1,5 @@
-//! A catalogue with what the built-in one lacks: max, last, members that move several counters, amounts with a scale,
-//! optional fields, keys per hour, nested and bare events (also wrapped), ids of all kinds, a short duplicate window.
+//! A catalogue with what the built-in one lacks: max, last, members that move several counters or are ordered by time,
+//! amounts with a scale, negated and optional, keys per hour, events of every shape (bare ones also wrapped), ids of all kinds, a short duplicate window.
 
 use serde_json::{Map, Value, json};
 use streamgauge::catalog::{self, Source};
@@ -11,7 +11,7 @@ name = "shop"
 
 [[topic]]
 name = "orders"
-shape = ["nested", "flat"]
+shape = ["cloudevents", "nested", "wide", "flat"]
 key = ["shopId"]
 identity = ["id"]
 dedupe = { window = "1h", offsets = 40 }
@@ -21,7 +21,10 @@ type = "order.placed"
 required = ["shopId"]
 rules = [
   { count = "revenue:{shopId}", by = { field = "amount", scale = 2 } },
-  { count = "orders:{day}:{shopId}" },
+  { count = "returned:{shopId}", by = { field = "returned?", scale = 2, negate = true } },
+  { max = "returned:{shopId}:most", of = { field = "returned?", scale = 2 } },
+  { count = "orders:{day}:{shopId}", retention = "35d" },
+  { count = "taken:{day}", by = { field = "amount", scale = 2 }, retention = "1d" },
   { count = "hours:{hour}:{type}" },
   { max = "largest:{shopId}", of = { field = "amount", scale = 2 } },
   { last = "stock:{shopId}", of = { field = "stock", scale = 0 } },
@@ -58,11 +61,41 @@ dedupe = { window = "2s", offsets = 5 }
 
 [[topic.event]]
 type = "sit"
-rules = [{ member = "room:{roomId}", of = "{userId}", op = "add", moves = "seated:{how}" }]
+rules = [{ member = "room:{roomId}", of = "{userId}", op = "add", moves = "seated:{how?}" }]
 
 [[topic.event]]
 type = "stand"
-rules = [{ member = "room:{roomId}", of = "{userId}", op = "remove", moves = "seated:{how}" }]
+rules = [{ member = "room:{roomId}", of = "{userId}", op = "remove", moves = "seated:{how?}" }]
+
+# Two topics say who is online, from any partition.
+[[topic]]
+name = "signals"
+shape = ["flat"]
+key = ["deviceId"]
+identity = []
+
+[[topic.event]]
+type = "signal.on"
+rules = [
+  { member = "online:{roomId}", of = "{userId}", op = "add", moves = "signals:{how?}", order = "time", tombstones = "3d", shared = true },
+  { member = "devices:{roomId}", of = "{deviceId}", op = "add", order = "time" },
+]
+
+[[topic.event]]
+type = "signal.off"
+rules = [
+  { member = "online:{roomId}", of = "{userId}", op = "remove", moves = "signals:{how?}", order = "time", tombstones = "3d", shared = true },
+  { member = "devices:{roomId}", of = "{deviceId}", op = "remove", order = "time" },
+]
+
+[[topic]]
+name = "sweeps"
+shape = ["flat"]
+identity = []
+
+[[topic.event]]
+type = "sweep"
+rules = [{ member = "online:{roomId}", of = "{userId}", op = "remove", moves = "signals:{how?}", order = "time", tombstones = "3d", shared = true }]
 "#;
 
 const START_MS: i64 = 1_699_999_200_000;
@@ -74,11 +107,12 @@ fn any_cut_of_the_log_counts_every_rule_exactly() {
     for seed in seeds() {
         let mut random = Random::new(seed ^ 0xc057);
         let mut log = Log::new();
-        for _ in 0..1_000 {
-            let (topic, key, value) = match random.below(3) {
+        for _ in 0..1_300 {
+            let (topic, key, value) = match random.below(4) {
                 0 => order(&mut random),
                 1 => follow(&mut random),
-                _ => seat(&mut random),
+                2 => seat(&mut random),
+                _ => signal(&mut random),
             };
             append(&mut log, topic, Some(key.as_bytes()), Some(value.to_string().into_bytes()), &mut random);
         }
@@ -136,6 +170,32 @@ fn text(key: &Value) -> String {
     key.as_str().map_or_else(|| key.to_string(), str::to_owned)
 }
 
+/// Its attributes have lower-case names.
+fn cloud_event(kind: &str, id: Value, data: Map<String, Value>, random: &mut Random) -> Value {
+    let mut event = Map::from_iter([("specversion".to_owned(), json!("1.0"))]);
+    maybe(&mut event, "type", json!(kind), random);
+    maybe(&mut event, "id", id, random);
+    maybe(&mut event, "source", json!("/shop"), random);
+    maybe(&mut event, "userid", json!("of an attribute"), random);
+    maybe(&mut event, "userId", json!("of no attribute"), random);
+    if random.below(2) == 0 {
+        let time = START_MS + random.below(90_000_000) as i64;
+        event.insert("time".to_owned(), json!(chrono::DateTime::from_timestamp_millis(time).unwrap().to_rfc3339()));
+    }
+    maybe(&mut event, "data", Value::Object(data), random);
+    Value::Object(event)
+}
+
+fn wide(kind: &str, id: Value, data: Map<String, Value>, random: &mut Random) -> Value {
+    let mut event = Map::from_iter([("eventType".to_owned(), json!(kind))]);
+    maybe(&mut event, "eventId", id, random);
+    maybe(&mut event, "timestamp", time(random, 90_000_000), random);
+    maybe(&mut event, "userId", json!("at the top"), random);
+    maybe(&mut event, "metadata", json!({ "userId": "of the metadata", "source": "deep" }), random);
+    maybe(&mut event, "data", Value::Object(data), random);
+    Value::Object(event)
+}
+
 fn order(random: &mut Random) -> (&'static str, String, Value) {
     let kind = if random.below(9) == 0 { "order.dropped" } else { "order.placed" };
     let shop = id(random, 6);
@@ -143,6 +203,7 @@ fn order(random: &mut Random) -> (&'static str, String, Value) {
     maybe(&mut data, "shopId", shop.clone(), random);
     for (name, value) in [
         ("amount", amount(random)),
+        ("returned", amount(random)),
         ("stock", json!(random.below(9))),
         ("userId", id(random, 30)),
         ("coupon", id(random, 4)),
@@ -155,6 +216,10 @@ fn order(random: &mut Random) -> (&'static str, String, Value) {
         maybe(&mut data, if random.below(2) == 0 { "eventId" } else { "id" }, event_id, random);
         maybe(&mut data, "timestamp", time(random, 90_000_000), random);
         Value::Object(data)
+    } else if random.below(3) == 0 {
+        cloud_event(kind, event_id, data, random)
+    } else if random.below(3) == 0 {
+        wide(kind, event_id, data, random)
     } else {
         let mut metadata = Map::new();
         maybe(&mut metadata, "eventId", event_id, random);
@@ -188,7 +253,21 @@ fn seat(random: &mut Random) -> (&'static str, String, Value) {
     event.insert("type".to_owned(), json!(["sit", "stand"][random.below(2)]));
     event.insert("roomId".to_owned(), room.clone());
     event.insert("userId".to_owned(), id(random, 3));
-    event.insert("how".to_owned(), json!(["chair", "floor"][random.below(2)]));
+    maybe(&mut event, "how", json!(["chair", "floor"][random.below(2)]), random);
     maybe(&mut event, "timestamp", time(random, 8), random);
     ("seats", text(&room), Value::Object(event))
+}
+
+/// Equal times are frequent, so that origins decide.
+fn signal(random: &mut Random) -> (&'static str, String, Value) {
+    let device = format!("d{}", random.below(7));
+    let mut event = Map::new();
+    let kind = ["signal.on", "signal.on", "signal.off", "sweep"][random.below(4)];
+    event.insert("type".to_owned(), json!(kind));
+    event.insert("roomId".to_owned(), id(random, 2));
+    event.insert("userId".to_owned(), id(random, 4));
+    event.insert("deviceId".to_owned(), json!(device));
+    maybe(&mut event, "how", json!(["wifi", "cable"][random.below(2)]), random);
+    maybe(&mut event, "timestamp", time(random, 40), random);
+    (if kind == "sweep" { "sweeps" } else { "signals" }, device, Value::Object(event))
 }

@@ -24,7 +24,7 @@ use crate::{
         blocks::block,
         events::Random,
         memory_store::MemoryStore,
-        oracle::{Dead, Forwarded, Record, fold},
+        oracle::{Dead, Forwarded, GROUP, Record, fold},
     },
 };
 
@@ -47,6 +47,7 @@ struct Tenure {
     deltas: BTreeMap<String, (Key, Delta)>,
     duplicates: u64,
     tombstones: u64,
+    others_replays: u64,
     counted: u64,
 }
 
@@ -57,6 +58,7 @@ struct Seen {
     forwards: BTreeSet<Forwarded>,
     duplicates: u64,
     tombstones: u64,
+    others_replays: u64,
     counted: u64,
 }
 
@@ -88,9 +90,9 @@ pub fn count_all(catalog: &Catalog, log: &Log, seed: u64) {
     assert_same(&seen.dead, &expected.dead, &format!("dead letters, {context}"));
     assert_same(&seen.forwards, &expected.forwards, &format!("forwards, {context}"));
     assert_eq!(
-        (seen.duplicates, seen.tombstones, seen.counted),
-        (expected.duplicates, expected.tombstones, expected.counted),
-        "duplicates, tombstones and events, {context}"
+        (seen.duplicates, seen.tombstones, seen.others_replays, seen.counted),
+        (expected.duplicates, expected.tombstones, expected.others_replays, expected.counted),
+        "duplicates, tombstones, replays for others and events, {context}"
     );
 }
 
@@ -122,7 +124,14 @@ impl Partition<'_> {
         secret.fill_with(|| random.next() as u8);
         let batch_events = [1, 2, 7, 50, 10_000][random.below(5)];
         let secret = Arc::new(IdentitySecret(secret));
-        let worker = Worker::new(Arc::clone(&self.topic), self.partition.clone(), secret, count_from, batch_events);
+        let worker = Worker::new(
+            Arc::clone(&self.topic),
+            self.partition.clone(),
+            GROUP.into(),
+            secret,
+            count_from,
+            batch_events,
+        );
         Tenure {
             worker,
             decoded: Decoded::default(),
@@ -132,6 +141,7 @@ impl Partition<'_> {
             deltas: BTreeMap::new(),
             duplicates: 0,
             tombstones: 0,
+            others_replays: 0,
             counted: 0,
         }
     }
@@ -160,7 +170,7 @@ impl Partition<'_> {
         for outgoing in batch.outgoing {
             let (topic, partition) = (self.partition.topic.to_string(), self.partition.partition);
             match outgoing.purpose {
-                Purpose::DeadLetter(reason) => {
+                Purpose::DeadLetter(reason) | Purpose::Undelivered { reason, .. } => {
                     seen.dead.insert(Dead { topic, partition, offset: outgoing.offset, reason: reason.code() });
                 }
                 Purpose::Forward { topic: to, key } => {
@@ -185,6 +195,7 @@ impl Partition<'_> {
         tenure.next = batch.next_offset;
         tenure.duplicates += batch.tally.duplicates;
         tenure.tombstones += batch.tally.tombstones;
+        tenure.others_replays += batch.tally.others_replays;
         tenure.counted += batch.tally.events;
     }
 }
@@ -198,17 +209,20 @@ fn flush(store: &MemoryStore, partitions: &mut [Partition<'_>], seen: &mut Seen,
         if tenure.expect.is_some_and(|checkpoint| checkpoint.offset == tenure.next) {
             continue;
         }
-        let next = Checkpoint { offset: tenure.next, incarnation: 0, fingerprint };
+        let next = Checkpoint { offset: tenure.next, fingerprint, ..Checkpoint::default() };
         sections.push(Section {
             partition: partition.partition.clone(),
             expect: tenure.expect.replace(next),
             next,
             gap: None,
             log_identity: LogIdentity::default(),
+            switches: None,
             deltas: std::mem::take(&mut tenure.deltas).into_values().collect(),
+            statuses: Vec::new(),
         });
         seen.duplicates += std::mem::take(&mut tenure.duplicates);
         seen.tombstones += std::mem::take(&mut tenure.tombstones);
+        seen.others_replays += std::mem::take(&mut tenure.others_replays);
         seen.counted += std::mem::take(&mut tenure.counted);
     }
     let apply = || futures::executor::block_on(store.apply(0, &sections)).unwrap();

@@ -82,7 +82,7 @@ async fn a_checkpoint_beyond_the_logs_end_stops_that_partition_loudly() {
     let world = World::video(2);
     let fingerprint = world.catalog.topic("video.views").unwrap().fingerprint;
     world.store.inner.meddle(|held| {
-        held.checkpoints.insert(views(0), Checkpoint { offset: 100, incarnation: 0, fingerprint });
+        held.checkpoints.insert(views(0), Checkpoint { offset: 100, fingerprint, ..Checkpoint::default() });
     });
     world.append(&views(0), &view("lost", 1));
     world.append(&views(1), &view("v", 1));

@@ -1,44 +1,46 @@
 //! Members of a group over a log and a store in memory, wired as the program wires them.
-//!
-//! Longer than most files, since a store that fails passes every call on.
 
 use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
 use streamgauge::{
     catalog::{self, CatalogChoice, Source, plan::Catalog},
-    core::dedupe::{IdentitySecret, SECRET_BYTES},
-    log::{FetchLimits, Log, OutRecord},
-    model::{
-        Answer, Beat, Beaten, Outcome, Query, Roster, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
-        TopicPartition,
+    core::{
+        dedupe::{IdentitySecret, SECRET_BYTES},
+        register::Scope,
     },
+    log::{FetchLimits, Log, OutRecord},
+    model::{ShardId, TopicPartition},
     runtime::{
         COUNTING_PART, LOG_PART, OffsetReset, STORE_PART,
         counting::{Counting, CountingError, CountingOptions, CountingParts},
         health::Health,
+        mirror::GroupOffsets,
+        outside::{LogOutside, Outside},
+        persistent::Persistent,
         producer::{Producer, ProducerOptions},
         routing::Routing,
     },
-    store::{Store, StoreError},
+    store::Tier,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
+    faulty_store::FaultyStore,
     memory_log::MemoryLog,
-    memory_store::{Held, MemoryStore},
+    memory_store::{Held, MemoryStore, tier::MemoryTier},
     oracle::{Results, fold},
 };
 
-const DEADLINE: Duration = Duration::from_secs(30);
+/// Far above what anything takes here: tests run on busy machines.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Polls until the condition holds.
 pub async fn until(what: &str, condition: impl Fn() -> bool) {
@@ -49,94 +51,29 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// A store that fails as it is told to.
-#[derive(Default)]
-pub struct FaultyStore {
-    pub inner: MemoryStore,
-    /// So many of the next flushes are applied, and their answer is lost.
-    pub lost_replies: AtomicUsize,
-    /// So many of the next flushes fail before anything is applied.
-    pub failures: AtomicUsize,
-    /// No results can be written until it is up again.
-    pub is_down: AtomicBool,
-    /// No heartbeat is heard until it is no more.
-    pub is_deaf: AtomicBool,
-    /// Calls that wrote, or tried to.
-    pub flushes: AtomicUsize,
-}
-
-fn unavailable(reason: &str) -> StoreError {
-    StoreError::Unavailable { doing: "flushing".to_owned(), reason: reason.to_owned() }
-}
-
-/// Takes one from a count; `false` where it is 0.
-fn take(count: &AtomicUsize) -> bool {
-    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
-}
-
-#[async_trait]
-impl Store for FaultyStore {
-    async fn open(&self, group: &str, topics: &[String]) -> Result<(), StoreError> {
-        self.inner.open(group, topics).await
-    }
-
-    async fn positions(&self, partitions: &[TopicPartition]) -> Result<Vec<Vec<StoredPosition>>, StoreError> {
-        self.inner.positions(partitions).await
-    }
-
-    async fn fix_origins(&self, origins: &[(TopicPartition, i64)]) -> Result<Vec<i64>, StoreError> {
-        self.inner.fix_origins(origins).await
-    }
-
-    async fn apply(&self, shard: ShardId, sections: &[Section]) -> Result<Vec<Outcome>, StoreError> {
-        self.flushes.fetch_add(1, Ordering::SeqCst);
-        if self.is_down.load(Ordering::SeqCst) || take(&self.failures) {
-            return Err(unavailable("connection refused"));
-        }
-        let outcomes = self.inner.apply(shard, sections).await?;
-        if take(&self.lost_replies) { Err(unavailable("no answer in time")) } else { Ok(outcomes) }
-    }
-
-    async fn beat(
-        &self,
-        beat: &Beat,
-        partitions: &[TopicPartition],
-    ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
-        if self.is_deaf.load(Ordering::SeqCst) {
-            return Err(unavailable("connection refused"));
-        }
-        self.inner.beat(beat, partitions).await
-    }
-
-    async fn roster(&self, group: &str) -> Result<Roster, StoreError> {
-        self.inner.roster(group).await
-    }
-
-    async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {
-        self.inner.read(queries).await
-    }
-
-    async fn scan(&self, prefix: &str, cursor: &str, limit: usize) -> Result<ScanPage, StoreError> {
-        self.inner.scan(prefix, cursor, limit).await
-    }
-
-    async fn swap(&self, swaps: &[Swap]) -> Result<Vec<SwapOutcome>, StoreError> {
-        self.inner.swap(swaps).await
-    }
-}
-
 /// A log, a store and a catalogue that members share.
 pub struct World {
     pub log: Arc<MemoryLog>,
     pub store: Arc<FaultyStore>,
     pub catalog: Arc<Catalog>,
     pub options: CountingOptions,
+    /// Where totals are copied to.
+    pub tier: Option<Arc<MemoryTier<FaultyStore>>>,
+    /// What the broker shows of the group.
+    pub group_offsets: Option<Arc<dyn GroupOffsets>>,
 }
 
 impl World {
     /// The video catalogue over topics of `partitions` partitions.
     pub fn video(partitions: i32) -> Self {
         Self::of(Catalog::load(&CatalogChoice::default()).unwrap(), partitions)
+    }
+
+    /// The same over a store of so many shards.
+    pub fn in_shards(self, shards: ShardId) -> Self {
+        let store = FaultyStore { inner: MemoryStore::of(shards).into(), ..FaultyStore::default() };
+        let catalog = Catalog::clone(&self.catalog).for_shards(shards).unwrap();
+        Self { store: Arc::new(store), catalog: Arc::new(catalog), ..self }
     }
 
     /// A catalogue of one topic `t`, flat, with events `e` without identity.
@@ -167,7 +104,15 @@ impl World {
                 session_timeout: Duration::from_millis(600),
                 heartbeat_interval: Duration::from_millis(50),
             },
+            tier: None,
+            group_offsets: None,
         }
+    }
+
+    /// The same with a persistent tier.
+    pub fn with_tier(self) -> Self {
+        let tier = MemoryTier::new(Arc::clone(&self.store), |store: &FaultyStore| &store.inner);
+        Self { tier: Some(Arc::new(tier)), ..self }
     }
 
     pub fn append(&self, partition: &TopicPartition, value: &str) -> i64 {
@@ -184,7 +129,7 @@ impl World {
     }
 
     pub fn checkpoint(&self, partition: &TopicPartition) -> Option<i64> {
-        self.held().checkpoints.get(partition).map(|checkpoint| checkpoint.offset)
+        self.store.inner.checkpoints().get(partition).copied()
     }
 
     /// The partitions of the catalogue.
@@ -203,8 +148,8 @@ impl World {
 
     /// Whether every partition of the catalogue is counted to its end.
     pub fn is_counted(&self) -> bool {
-        let checkpoints = self.held().checkpoints;
-        let reached = |partition: &TopicPartition| checkpoints.get(partition).map_or(0, |stored| stored.offset);
+        let checkpoints = self.store.inner.checkpoints();
+        let reached = |partition: &TopicPartition| checkpoints.get(partition).copied().unwrap_or(0);
         let ends = self.log.ends();
         let mut ends = ends.iter().filter(|(partition, _)| self.catalog.topic(&partition.topic).is_some());
         ends.all(|(partition, end)| reached(partition) == *end)
@@ -212,6 +157,12 @@ impl World {
 
     pub async fn until_counted(&self) {
         until("every partition is counted to its end", || self.is_counted()).await;
+    }
+
+    /// What is noted outside of the store, the same for every member.
+    pub fn outside(&self) -> Arc<dyn Outside> {
+        let scope = Scope { prefix: String::new(), group: "g".to_owned(), shards: self.store.inner.shards() };
+        Arc::new(LogOutside::new(Arc::clone(&self.log) as _, scope, self.options.create_topics))
     }
 
     /// Starts a member.
@@ -240,6 +191,7 @@ impl World {
         };
         let counting = Counting::new(CountingParts {
             store: Arc::clone(&self.store) as _,
+            outside: self.outside(),
             producer: Arc::new(Producer::new(Arc::clone(&log), ProducerOptions::default())),
             routing: Arc::new(Routing::new(Arc::clone(&log))),
             log,
@@ -251,6 +203,9 @@ impl World {
             me: (uuid::Uuid::new_v4().to_string().into(), "here".to_owned()),
             options,
         });
+        let tier = self.tier.clone().map(|tier| tier as Arc<dyn Tier>);
+        let persistent = Persistent::new(&self.catalog, tier, self.group_offsets.clone(), Duration::from_millis(20));
+        assert!(counting.persistent.set(persistent).is_ok());
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
         let run = Arc::clone(&counting).run(Arc::clone(&self.catalog), stop.clone(), abandon.clone());
         Member { counting, stop, abandon, running: tokio::spawn(run) }

@@ -1,13 +1,14 @@
 //! The log that was counted, and the log that is there: what is adopted, and what stops a partition loudly.
 
 use streamgauge::{
-    model::{LogIdentity, TopicPartition},
+    model::{LogIdentity, ShardId, TopicPartition},
     runtime::counting::Counting,
 };
 use uuid::Uuid;
 
 use crate::{
     fixture::{World, until},
+    support::memory_store::Held,
     view, views,
 };
 
@@ -203,4 +204,31 @@ async fn an_unclean_election_is_noticed_although_the_log_has_grown_past_what_was
     assert!(why.contains("lost its tail") && why.contains("leader epoch 5 ends at offset 4"), "{why}");
     member.stop().await;
     assert_eq!((world.checkpoint(&views(0)), world.counter("video:w:views")), (Some(10), 0));
+}
+
+/// A shard that lacks what the others have is counted by reading again from where the log has changed since: what the others
+/// counted is gone all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unclean_election_is_noticed_also_while_one_shard_is_counted_again() {
+    const EMPTIED: ShardId = 2;
+    let world = World::video(1).in_shards(4);
+    world.log.is(&views(0), identity("c", 1, 5));
+    append(&world, 0);
+    let member = world.member();
+    world.until_counted().await;
+    member.stop().await;
+    world.store.inner.put_back_shard(EMPTIED, Held::default());
+    world.log.withhold(Some(&views(0)));
+    let member = world.member();
+    until("it has looked at the log", || !tenures(&member.counting).is_empty()).await;
+    let others: Vec<String> = (0..10).map(|user| view("w", user)).collect();
+    world.log.elect_with(&views(0), 6, 4, &others);
+    world.log.withhold(None);
+    until("the partition stops", || member.stopped(&views(0)).is_some()).await;
+    let why = member.stopped(&views(0)).unwrap();
+    assert!(why.contains("lost its tail") && why.contains("leader epoch 5 ends at offset 4"), "{why}");
+    member.stop().await;
+    let reached = world.store.inner.shard(EMPTIED).checkpoints.get(&views(0)).map_or(0, |checkpoint| checkpoint.offset);
+    assert!(reached <= 4, "counted up to {reached}");
+    assert_eq!(world.counter("video:w:views"), 0);
 }

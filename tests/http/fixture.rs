@@ -1,6 +1,6 @@
 //! A served API over a small catalogue, with log and results in memory.
 //!
-//! Longer than most files, since it stands in for log, results and catalogue in one place.
+//! Longer than most files, since it stands in for log and results in one place.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,32 +15,40 @@ use std::{
 use async_trait::async_trait;
 use serde_json::Value;
 use streamgauge::{
-    catalog::plan::{
-        Action, Amount, Catalog, DedupeWindow, EventType, Part, Priority, Rule, Shape, Template, Topic, Window,
-    },
     http::{AppState, Parts},
     log::OutRecord,
     model::{
-        Answer, Beat, Beaten, Fingerprint, Outcome, Query, RecentItem, Roster, ScanPage, Section, ShardId,
+        Answer, Beat, Beaten, Checkpoint, GroupStatus, Outcome, Query, RecentItem, Roster, ScanPage, Section, ShardId,
         StoredPosition, Swap, SwapOutcome, TopItem, TopicPartition,
     },
     runtime::{
+        changes::Changes,
+        counted::Counted,
+        generation::Generations,
         health::Health,
         membership::Membership,
         publish::{Publisher, SendError, Sender},
         reads::{PendingCounters, PendingValue, Reads},
+        tenure::Tenures,
+        tracking::Tracking,
     },
     store::{Store, StoreError},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::memory_log::MemoryLog;
+
 pub struct App {
     pub address: SocketAddr,
     pub sender: Arc<MemorySender>,
     pub results: Arc<MemoryResults>,
+    /// What groups are held against.
+    pub log: Arc<MemoryLog>,
     pub health: Arc<Health>,
     pub membership: Arc<Membership>,
+    pub tenures: Arc<Tenures>,
+    pub generations: Arc<Generations>,
     pub shutdown: CancellationToken,
     pub served: JoinHandle<std::io::Result<()>>,
     client: reqwest::Client,
@@ -53,11 +61,25 @@ impl App {
 
     pub async fn serve(cors_origin: Option<String>, publishes: bool) -> Self {
         let (sender, results) = (Arc::new(MemorySender::default()), Arc::new(MemoryResults::default()));
-        let (catalog, health) = (Arc::new(catalog()), Arc::new(Health::new(Instant::now())));
+        let (catalog, health) = (Arc::new(crate::catalog::catalog()), Arc::new(Health::new(Instant::now())));
         let membership = Arc::new(Membership::new("g".to_owned(), "m-1".into(), "here".to_owned()));
+        let (tenures, generations) = <(Arc<Tenures>, Arc<Generations>)>::default();
+        let shutdown = CancellationToken::new();
+        let log = Arc::new(MemoryLog::new(2, 10));
+        let reads = Arc::new(Reads::new(catalog.clone(), results.clone(), results.clone()));
+        let mut tracking = Tracking::new(catalog.clone(), results.clone(), "g");
+        ["mail", "stock"].into_iter().for_each(|group| tracking.deliver(group, &"order.paid".into()));
         let state = AppState::new(Parts {
-            publisher: publishes.then(|| Publisher::new(catalog.clone(), sender.clone())),
-            reads: Arc::new(Reads::new(catalog.clone(), results.clone(), results.clone())),
+            groups: crate::groups::of(log.clone(), results.clone()),
+            delivery: None,
+            publisher: publishes
+                .then(|| Publisher::new(catalog.clone(), sender.clone(), results.clone(), Duration::from_secs(90))),
+            changes: Changes::new(reads.clone(), generations.clone()),
+            ending: shutdown.clone(),
+            reads,
+            counted: Arc::new(Counted::new(tenures.clone(), generations.clone(), results.clone())),
+            tracking: Arc::new(tracking),
+            dead_letters: crate::letters::none(&catalog, results.clone()),
             catalog,
             health: health.clone(),
             membership: membership.clone(),
@@ -65,12 +87,12 @@ impl App {
             cors_origin,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let address = listener.local_addr().unwrap();
         let served = tokio::spawn(streamgauge::http::serve(listener, state, shutdown.clone()));
         streamgauge::tls::install_provider();
         let client =
             reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(20)).build().unwrap();
-        Self { address, sender, results, health, membership, shutdown, served, client }
+        Self { address, sender, results, log, health, membership, tenures, generations, shutdown, served, client }
     }
 
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
@@ -183,6 +205,16 @@ pub struct MemoryResults {
     number: AtomicU64,
     flushes: AtomicUsize,
     broken: AtomicUsize,
+    /// Documents, and how long they live, ms.
+    pub documents: Mutex<HashMap<String, (Vec<u8>, u64)>>,
+    swaps: AtomicUsize,
+    lost_answers: AtomicUsize,
+    positions: Mutex<HashMap<TopicPartition, Vec<StoredPosition>>>,
+    looks: AtomicUsize,
+    /// By event.
+    pub statuses: Mutex<HashMap<String, Vec<GroupStatus>>>,
+    /// By group.
+    pub rosters: Mutex<HashMap<String, Roster>>,
 }
 
 impl MemoryResults {
@@ -200,6 +232,34 @@ impl MemoryResults {
 
     pub fn break_store(&self) {
         self.broken.store(1, Ordering::SeqCst);
+    }
+
+    /// Carries out so many swaps without an answer.
+    pub fn lose_answers(&self, calls: usize) {
+        self.lost_answers.store(calls, Ordering::SeqCst);
+    }
+
+    /// Has a partition counted up to these offsets, by shard.
+    pub fn count_to(&self, partition: &TopicPartition, shards: &[i64]) {
+        let at = |offset: &i64| Some(Checkpoint { offset: *offset, ..Checkpoint::default() });
+        let shards = shards.iter().map(|offset| StoredPosition { checkpoint: at(offset), ..Default::default() });
+        self.positions.lock().unwrap().insert(partition.clone(), shards.collect());
+    }
+
+    /// How often checkpoints were read.
+    pub fn looks(&self) -> usize {
+        self.looks.load(Ordering::SeqCst)
+    }
+
+    /// How often documents were swapped.
+    pub fn swaps(&self) -> usize {
+        self.swaps.load(Ordering::SeqCst)
+    }
+
+    /// A document, and how long it lives, ms.
+    pub fn document(&self, name: &str) -> Option<(Value, u64)> {
+        let documents = self.documents.lock().unwrap();
+        documents.get(name).map(|(bytes, ttl_ms)| (serde_json::from_slice(bytes).unwrap(), *ttl_ms))
     }
 
     fn maybe_flush(&self) {
@@ -232,6 +292,11 @@ impl MemoryResults {
                 Answer::Top(if key == "trending:videos:1h:2026-11-21T10" { vec![item] } else { vec![] })
             }
             Query::IsMember { key, .. } => Answer::IsMember { exists: key == "s", member: key == "s" },
+            Query::Status { event_id, mark } => {
+                let documents = self.documents.lock().unwrap();
+                let groups = self.statuses.lock().unwrap().get(event_id).cloned().unwrap_or_default();
+                Answer::Status { groups, mark: documents.get(mark).map(|(bytes, _)| bytes.clone()) }
+            }
             Query::Members { .. } => {
                 Answer::Members { elements: vec!["a".into(), "b".into()], cursor: Some("next".into()) }
             }
@@ -260,8 +325,14 @@ impl Store for MemoryResults {
         Ok(())
     }
 
-    async fn positions(&self, _: &[TopicPartition]) -> Result<Vec<Vec<StoredPosition>>, StoreError> {
-        unreachable!("the API reads results only")
+    async fn positions(&self, partitions: &[TopicPartition]) -> Result<Vec<Vec<StoredPosition>>, StoreError> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        if self.broken.load(Ordering::SeqCst) > 0 {
+            return Err(StoreError::Unavailable { doing: "reading".into(), reason: "gone".into() });
+        }
+        let positions = self.positions.lock().unwrap();
+        let of = |partition| positions.get(partition).cloned().unwrap_or_else(|| vec![StoredPosition::default()]);
+        Ok(partitions.iter().map(of).collect())
     }
 
     async fn fix_origins(&self, _: &[(TopicPartition, i64)]) -> Result<Vec<i64>, StoreError> {
@@ -275,9 +346,11 @@ impl Store for MemoryResults {
     async fn beat(&self, _: &Beat, _: &[TopicPartition]) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
         unreachable!("the API reads results only")
     }
-    async fn roster(&self, _: &str) -> Result<Roster, StoreError> {
-        unreachable!("the API reads results only")
+
+    async fn roster(&self, group: &str) -> Result<Roster, StoreError> {
+        Ok(self.rosters.lock().unwrap().get(group).cloned().unwrap_or_default())
     }
+
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {
         if self.broken.load(Ordering::SeqCst) > 0 {
             return Err(StoreError::Unavailable { doing: "reading".into(), reason: "gone".into() });
@@ -286,115 +359,37 @@ impl Store for MemoryResults {
         Ok(queries.iter().map(|query| self.answer(query)).collect())
     }
 
-    async fn scan(&self, prefix: &str, _: &str, limit: usize) -> Result<ScanPage, StoreError> {
-        let stored = self.stored.lock().unwrap();
-        let found = stored.iter().filter(|(name, _)| name.starts_with(prefix)).take(limit);
+    async fn scan(&self, prefix: &str, cursor: &str, limit: usize) -> Result<ScanPage, StoreError> {
+        let (stored, from) = (self.stored.lock().unwrap(), cursor.parse().unwrap_or(0));
+        let found = stored.iter().filter(|(name, _)| name.starts_with(prefix)).skip(from).take(limit);
         let counters: Vec<_> = found.map(|(name, value)| (name.clone(), *value)).collect();
-        Ok(ScanPage { cursor: Some(counters.len().to_string()), counters })
+        let end = from + counters.len();
+        Ok(ScanPage { cursor: (counters.len() == limit).then(|| end.to_string()), counters })
     }
 
-    async fn swap(&self, _: &[Swap]) -> Result<Vec<SwapOutcome>, StoreError> {
-        unreachable!("the API reads results only")
+    async fn swap(&self, swaps: &[Swap]) -> Result<Vec<SwapOutcome>, StoreError> {
+        let gone = || StoreError::Unavailable { doing: "swapping".into(), reason: "gone".into() };
+        self.swaps.fetch_add(1, Ordering::SeqCst);
+        if self.broken.load(Ordering::SeqCst) > 0 {
+            return Err(gone());
+        }
+        let mut documents = self.documents.lock().unwrap();
+        let swap = |swap: &Swap| {
+            let stored = documents.get(&swap.name).map(|(bytes, _)| bytes.clone());
+            if stored != swap.expect {
+                return SwapOutcome::Differs(stored);
+            }
+            match &swap.next {
+                Some(next) => drop(documents.insert(swap.name.clone(), (next.clone(), swap.ttl_ms.unwrap()))),
+                None => drop(documents.remove(&swap.name)),
+            }
+            SwapOutcome::Swapped
+        };
+        let outcomes = swaps.iter().map(swap).collect();
+        let lose = |calls: usize| calls.checked_sub(1);
+        match self.lost_answers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose) {
+            Ok(_) => Err(gone()),
+            Err(_) => Ok(outcomes),
+        }
     }
-}
-
-/// A flat topic of one type, a flat one of two, a nested and a bare one.
-fn catalog() -> Catalog {
-    let mut views = topic("video.views", Shape::Flat, &["videoId", "userId"], &[0], &["video.view"]);
-    views.events[0].required = vec![0, 1];
-    let of = || template(vec![field(0)]);
-    let window = |label: &str, hours: i64| Window { label: label.into(), length_ms: hours * 3_600_000 };
-    let actions = [
-        Action::Count { key: template(vec![literal("video:"), field(0), literal(":views")]), by: Amount::Constant(1) },
-        Action::Unique {
-            key: template(vec![literal("video:"), field(0), literal(":viewers")]),
-            of: of(),
-            per_day: true,
-            retention_ms: None,
-        },
-        Action::Unique { key: template(vec![literal("all:users")]), of: of(), per_day: false, retention_ms: None },
-        Action::Top {
-            key: template(vec![literal("trending:videos")]),
-            of: of(),
-            by: Amount::Constant(1),
-            windows: vec![window("1h", 1), window("1d", 24)],
-            retention_ms: 1,
-        },
-    ];
-    views.events[0].rules = actions.into_iter().zip(0..).map(|(action, effect)| Rule { effect, action }).collect();
-    let topics = [
-        views,
-        topic("video.likes", Shape::Flat, &["userId", "videoId"], &[0, 1], &["video.like", "video.unlike"]),
-        topic("order.created", Shape::Nested, &["orderId"], &[0], &["order.created"]),
-        topic("plain", Shape::Bare, &["id"], &[], &["plain"]),
-    ];
-    let by_name = topics.iter().enumerate().map(|(index, topic)| (topic.name.clone(), index)).collect();
-    Catalog { names: vec!["test".into()], topics: topics.into_iter().map(Arc::new).collect(), by_name }
-}
-
-fn topic(name: &str, shape: Shape, fields: &[&str], key: &[u16], events: &[&str]) -> Topic {
-    let event = |name: &&str| EventType { name: (*name).into(), version: "1".into(), required: vec![], rules: vec![] };
-    Topic {
-        name: name.into(),
-        catalog: "test".into(),
-        key: key.to_vec(),
-        shapes: vec![shape],
-        publish_shape: shape,
-        partitions: 6,
-        replication: None,
-        retention_ms: 1,
-        compression: None,
-        identity: vec![],
-        dedupe: DedupeWindow { window_ms: 1, offsets: 1 },
-        max_retries: 0,
-        priority: Priority::Normal,
-        sensitive: vec![],
-        fields: fields.iter().map(|field| (*field).into()).collect(),
-        events: events.iter().map(event).collect(),
-        fingerprint: Fingerprint(0),
-        hash: 0,
-        text: "".into(),
-    }
-}
-
-fn template(parts: Vec<Part>) -> Template {
-    let text: String = parts.iter().map(|part| if let Part::Literal(text) = part { text } else { "{f}" }).collect();
-    Template { text: text.into(), parts }
-}
-
-fn literal(text: &str) -> Part {
-    Part::Literal(text.into())
-}
-
-fn field(slot: u16) -> Part {
-    Part::Field { slot, optional: false }
-}
-
-const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-
-/// A gzip member that holds `data` as it is, in one stored block (RFC 1951, 3.2.4; RFC 1952).
-pub fn gzip(data: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(data.len()).unwrap();
-    let mut out = [&GZIP_HEADER[..], &[1], &length.to_le_bytes(), &(!length).to_le_bytes(), data].concat();
-    let crc = data.iter().fold(!0_u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
-    });
-    out.extend((!crc).to_le_bytes());
-    out.extend(u32::from(length).to_le_bytes());
-    out
-}
-
-/// A gzip member of blanks that never ends properly: one literal, then `repeats` copies of 258 bytes at distance 1, each 13
-/// bits (RFC 1951, 3.2.6: fixed codes, most significant bit first).
-pub fn gzip_bomb(repeats: usize) -> Vec<u8> {
-    let mut bits: Vec<bool> = vec![true, true, false];
-    let push =
-        |bits: &mut Vec<bool>, code: u16, width: u32| bits.extend((0..width).rev().map(|bit| code >> bit & 1 == 1));
-    push(&mut bits, 0x30 + u16::from(b' '), 8);
-    for _ in 0..repeats {
-        push(&mut bits, 0b1100_0101, 8);
-        push(&mut bits, 0, 5);
-    }
-    let bytes = bits.chunks(8).map(|byte| byte.iter().rev().fold(0, |sum, bit| sum << 1 | u8::from(*bit)));
-    GZIP_HEADER.into_iter().chain(bytes).collect()
 }

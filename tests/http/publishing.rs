@@ -102,6 +102,24 @@ async fn what_is_wrong_is_refused_by_name() {
         (views(json!({"videoId": null, "userId": null})), 400, "missing-field", "fields videoId, userId"),
         (views(json!([1])), 400, "invalid-event", "must be a JSON object"),
         (views(json!({"type": "video.viev"})), 400, "unknown-event-type", "did you mean video.view?"),
+        (
+            json!({"topic": "order.checked", "data": {"total": "3"}}),
+            400,
+            "schema-mismatch",
+            "order.checked: the data does not fit its schema at /total: value is not of type",
+        ),
+        (
+            json!({"topic": "order.checked", "data": {"total": 3, "more": 1}}),
+            400,
+            "schema-mismatch",
+            "'more' was unexpected",
+        ),
+        (
+            json!({"topic": "views.checked", "data": {"videoId": "1"}}),
+            400,
+            "schema-mismatch",
+            "view: the data does not fit its schema: \"userId\" is a required",
+        ),
         (views(json!({"type": 5})), 400, "invalid-event", "must be a string"),
         (json!({"topic": "video.likes", "data": {}}), 400, "no-event-type", "video.like, video.unlike"),
         (
@@ -131,6 +149,7 @@ async fn what_the_broker_does_not_have_is_never_answered_200() {
     for (error, status, kind) in [
         (SendError::Full, 503, "overloaded"),
         (SendError::Unavailable("no leader".into()), 503, "broker-unavailable"),
+        (SendError::Unconfirmed("no answer".into()), 503, "broker-unavailable"),
         (SendError::UnknownTopic, 503, "broker-unavailable"),
         (SendError::TooLarge, 413, "record-too-large"),
         (SendError::Invalid("bad".into()), 400, "record-refused"),
@@ -149,12 +168,13 @@ async fn what_the_broker_does_not_have_is_never_answered_200() {
 async fn a_batch_tells_of_each_event() {
     let app = App::start().await;
     let view = json!({"data": {"videoId": "1", "userId": "2"}, "eventId": "a"});
-    let (status, answer) = app.post(BATCH, &json!({"topic": "video.views", "events": [view, view]})).await;
-    let result = |offset: i64| json!({"success": true, "status": 200, "eventId": "a", "topic": "video.views", "partition": 3, "offset": offset, "duplicate": false});
+    let other = json!({"data": {"videoId": "1", "userId": "2"}, "eventId": "b"});
+    let (status, answer) = app.post(BATCH, &json!({"topic": "video.views", "events": [view, other]})).await;
+    let result = |id: &str, offset: i64| json!({"success": true, "status": 200, "eventId": id, "topic": "video.views", "partition": 3, "offset": offset, "duplicate": false});
     assert_eq!(status, 200);
     assert_eq!(
         answer,
-        json!({"success": true, "message": "Batch published successfully (2 events)", "results": [result(0), result(1)]})
+        json!({"success": true, "message": "Batch published successfully (2 events)", "results": [result("a", 0), result("b", 1)]})
     );
     let events = json!([{"data": {"videoId": "1"}}, view, {"dat": 1}, {"data": {}, "topic": "plain"}]);
     let (status, answer) = app.post(BATCH, &json!({"topic": "video.views", "events": events})).await;

@@ -3,7 +3,10 @@
 use std::sync::{Arc, LazyLock};
 
 use serde_json::json;
-use streamgauge::catalog::{self, Source, plan::Catalog};
+use streamgauge::{
+    catalog::{self, Source, plan::Catalog},
+    model::ShardId,
+};
 
 use crate::support::events::Random;
 
@@ -22,7 +25,7 @@ type = "order"
 required = ["shopId"]
 rules = [
   { count = "orders:{shopId}" },
-  { count = "revenue:{day}", by = { field = "amount", scale = 2 } },
+  { count = "revenue:{day}", by = { field = "amount", scale = 2 }, retention = "35d" },
   { max = "largest:{shopId}", of = { field = "amount", scale = 2 } },
   { last = "stock:{shopId}", of = { field = "stock", scale = 0 } },
   { unique = "buyers:{shopId}", of = "{userId}", per = "day", retention = "35d" },
@@ -54,6 +57,21 @@ rules = [{ member = "room:{roomId}", of = "{userId}", op = "add", moves = "seate
 type = "stand"
 rules = [{ member = "room:{roomId}", of = "{userId}", op = "remove", moves = "seated:{how}" }]
 
+# Any partition may say that somebody came or went.
+[[topic]]
+name = "signals"
+shape = ["flat"]
+key = ["deviceId"]
+identity = []
+
+[[topic.event]]
+type = "on"
+rules = [{ member = "online:{roomId}", of = "{userId}", op = "add", moves = "present:{how}", order = "time" }]
+
+[[topic.event]]
+type = "off"
+rules = [{ member = "online:{roomId}", of = "{userId}", op = "remove", moves = "present:{how}", order = "time" }]
+
 [[topic]]
 name = "ticks"
 shape = ["flat"]
@@ -68,21 +86,22 @@ rules = [{ count = "ticks" }, { count = "ticks:{id}" }]
 /// The duplicate windows that seeds choose from: milliseconds and offsets.
 const WINDOWS: [(i64, i64); 3] = [(2_000, 3), (1_000, 10), (30_000, 40)];
 
-/// The catalogues by their duplicate windows, compiled once.
-static CATALOGS: LazyLock<Vec<Arc<Catalog>>> = LazyLock::new(|| {
+/// The catalogues by their duplicate windows, for stores of 1 to 4 shards, compiled once.
+static CATALOGS: LazyLock<Vec<[Arc<Catalog>; 4]>> = LazyLock::new(|| {
     let compile = |(window_ms, offsets): &(i64, i64)| {
         let window = format!("{}s", window_ms / 1000);
         let text = CATALOG.replace("WINDOW", &window).replace("OFFSETS", &offsets.to_string());
         let source = Source { file: "world.toml".to_owned(), text };
-        Arc::new(catalog::compile(&[source]).unwrap_or_else(|findings| panic!("{findings:#?}")))
+        let catalog = catalog::compile(&[source]).unwrap_or_else(|findings| panic!("{findings:#?}"));
+        [1, 2, 3, 4].map(|shards| Arc::new(catalog.clone().for_shards(shards).unwrap()))
     };
     WINDOWS.iter().map(compile).collect()
 });
 
-pub const TOPICS: [&str; 3] = ["orders", "seats", "ticks"];
+pub const TOPICS: [&str; 4] = ["orders", "seats", "signals", "ticks"];
 
-pub fn any_catalog(random: &mut Random) -> Arc<Catalog> {
-    Arc::clone(&CATALOGS[random.below(CATALOGS.len())])
+pub fn any_catalog(shards: ShardId, random: &mut Random) -> Arc<Catalog> {
+    Arc::clone(&CATALOGS[random.below(CATALOGS.len())][usize::from(shards) - 1])
 }
 
 /// An event to append.
@@ -120,6 +139,16 @@ pub fn event(topic: &'static str, number: usize, random: &mut Random) -> Made {
             let value = json!({ "type": kind, "roomId": room, "userId": user, "how": how, "timestamp": time_ms });
             let identity = Some((format!("{user} {time_ms}"), time_ms));
             Made { topic, key: Some(room), value: Some(value.to_string().into_bytes()), identity }
+        }
+        "signals" => {
+            let kind = ["on", "off"][random.below(2)];
+            let (room, how) = (format!("r{}", random.below(3)), ["wifi", "cable"][random.below(2)]);
+            let user = format!("u{}", random.below(4));
+            // Often at one time, so that origins decide.
+            let time_ms = time_ms / 5_000 * 5_000;
+            let value = json!({ "type": kind, "roomId": room, "userId": user, "how": how, "timestamp": time_ms });
+            let key = Some(format!("d{}", random.below(9)));
+            Made { topic, key, value: Some(value.to_string().into_bytes()), identity: None }
         }
         _ => {
             let value = json!({ "type": "tick", "id": user, "timestamp": time_ms });

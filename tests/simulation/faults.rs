@@ -1,5 +1,7 @@
 //! What may go wrong, how often in a seed, and how often it did.
 
+use streamgauge::model::ShardId;
+
 use crate::support::events::Random;
 
 macro_rules! faults {
@@ -38,10 +40,18 @@ faults! {
     StoreDelayed: 30,
     /// A request is done, answered, and done once more later.
     StoreDoubled: 50,
-    /// The store is put back to an older copy, or forward again to one it had before that.
+    /// All shards of the store are put back to older copies, or forward again to ones they had before that.
     RolledBack: 40,
+    /// One shard is; the others stay.
+    ShardRolledBack: 60,
     /// The store loses everything.
     Emptied: 8,
+    /// One shard does.
+    ShardEmptied: 15,
+    /// The store answers nobody for a while.
+    StoreDown: 8,
+    /// One shard does not.
+    ShardDown: 20,
     /// A fetch fails.
     FetchFailed: 30,
     /// A fetch is answered late, with what the log had when it was asked.
@@ -58,7 +68,7 @@ faults! {
     Retention: 20,
     /// Another leader lacks records that nobody has counted.
     TailLost: 8,
-    /// Another leader lacks records that were counted.
+    /// Another leader lacks records that were counted: the log is cut off before a checkpoint.
     CountedTailLost: 4,
     /// Seen, not made: a section met a conflict.
     Conflict: 0,
@@ -66,7 +76,11 @@ faults! {
     AlreadyApplied: 0,
     /// Seen, not made: a request that came late was applied, as nothing had come between.
     LateAndFitting: 0,
-    /// Seen, not made: records were gone before they were counted.
+    /// Seen, not made: a request met a shard that was down.
+    AskedWhileDown: 0,
+    /// Seen, not made: a shard had more than another one when a tenure began, and got a section of its own.
+    ShardAhead: 0,
+    /// Seen, not made: retention passed a checkpoint, so that records were gone before they were counted.
     Gap: 0,
     /// Seen, not made: another member's counts of records that the log has lost were taken for one's own.
     LostRecordsKept: 0,
@@ -84,6 +98,13 @@ faults! {
     CountedAnew: 0,
 }
 
+impl Fault {
+    /// Whether it needs a store of several shards.
+    pub fn is_of_shards(self) -> bool {
+        matches!(self, Self::ShardRolledBack | Self::ShardEmptied | Self::ShardDown | Self::ShardAhead)
+    }
+}
+
 /// How often each kind happened.
 pub type Counts = [u64; Fault::ALL.len()];
 
@@ -96,12 +117,13 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub fn new(random: &mut Random) -> Self {
+    pub fn new(random: &mut Random, shards: ShardId) -> Self {
         let scale = [0, 1, 1, 3, 6][random.below(5)];
         let mut rates = [0; Fault::ALL.len()];
         for fault in Fault::ALL {
             let often = random.below(2) * [1, 1, 2][random.below(3)];
-            rates[*fault as usize] = (fault.rate() * scale * often).min(500);
+            let can_happen = usize::from(shards > 1 || !fault.is_of_shards());
+            rates[*fault as usize] = (fault.rate() * scale * often * can_happen).min(500);
         }
         Self { rates, counts: [0; Fault::ALL.len()], is_calm: false }
     }

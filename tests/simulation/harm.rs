@@ -1,4 +1,4 @@
-//! Records are appended, and what happens to the log and the store as a whole.
+//! Records are appended, and what happens to the log.
 
 use std::sync::Arc;
 
@@ -95,42 +95,12 @@ impl World {
             }
         });
     }
-
-    /// Older copies, and none at all.
-    pub fn harm_store(&mut self) {
-        self.shared.with(|state| {
-            if state.happens(Fault::RolledBack) {
-                match state.store.copies.is_empty() {
-                    true => state.faults.did_not(Fault::RolledBack),
-                    false => {
-                        let at = state.random.below(state.store.copies.len());
-                        let copy = Arc::clone(&state.store.copies[at]);
-                        state.store.copy();
-                        state.put_back(copy);
-                        let shard = Arc::clone(&state.store.shard);
-                        state.trace.say(|| {
-                            let told =
-                                shard.held.checkpoints.iter().map(|(place, at)| format!("{place}={}", at.offset));
-                            format!("the store falls back to {}", told.collect::<Vec<_>>().join(" "))
-                        });
-                    }
-                }
-            }
-            if state.happens(Fault::Emptied) {
-                state.put_back(Arc::default());
-                state.trace.say(|| "the store is emptied".to_owned());
-            }
-            if state.random.below(3) == 0 {
-                state.store.copy();
-            }
-        });
-    }
 }
 
 impl State {
     /// Another leader that lacks a part of the log's end.
     fn lose_tail(&mut self, place: &TopicPartition, fault: Fault) -> bool {
-        let counted = self.store.checkpoint(place).unwrap_or(0);
+        let counted = self.store.furthest(place).unwrap_or(0);
         let partition = self.log.partitions.get_mut(place).unwrap();
         let (lowest, highest) = match fault {
             Fault::CountedTailLost => (partition.start, counted.min(partition.end()) - 1),

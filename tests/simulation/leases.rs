@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use streamgauge::model::{Beat, Beaten, MemberId, Roster, TopicPartition};
+use streamgauge::model::{Beat, Beaten, MemberId, Roster, ShardId, TopicPartition};
 
 use crate::{
     check::is_input,
@@ -30,9 +30,10 @@ impl State {
     /// A heartbeat, by the world's clock, which does not begin at 0.
     pub fn beat(&mut self, beat: &Beat) -> Beaten {
         const FIRST_MS: u64 = 1_700_000_000_000;
-        let shard = Arc::make_mut(&mut self.store.shard);
+        let now_ms = FIRST_MS + self.now_ms;
+        let shard = self.store.shard_mut(0);
         let group = shard.held.groups.entry(Arc::clone(&beat.group)).or_default();
-        let beaten = group.beat(beat, FIRST_MS + self.now_ms).expect("a small group");
+        let beaten = group.beat(beat, now_ms).expect("a small group");
         if &*beat.group == GROUP && beaten.version != shard.roster.version {
             let after = Arc::new(group.roster());
             let before = std::mem::replace(&mut shard.roster, Arc::clone(&after));
@@ -68,15 +69,17 @@ impl State {
         });
     }
 
-    /// Puts another copy in the store's place.
-    pub fn put_back(&mut self, shard: Arc<Shard>) {
-        let lost = std::mem::replace(&mut self.store.shard, shard);
-        let is_kept = |(partition, lease)| self.store.shard.roster.leases.get(partition) == Some(lease);
+    /// Puts another copy in a shard's place. The leases are in the first one.
+    pub fn put_back(&mut self, shard: ShardId, copy: Arc<Shard>) {
+        let lost = self.store.replace(shard, copy);
+        if shard > 0 {
+            return;
+        }
+        let is_kept = |(partition, lease)| self.store.shard(0).roster.leases.get(partition) == Some(lease);
         if !lost.roster.leases.iter().all(is_kept) {
             self.faults.saw(Fault::RosterLost);
         }
         self.leases.orphans.clear();
-        self.store.has_forgotten = true;
     }
 }
 
@@ -94,7 +97,7 @@ impl World {
         if !self.setting.has_leases {
             return None;
         }
-        let roster = self.shared.with(|state| Arc::clone(&state.store.shard.roster));
+        let roster = self.shared.with(|state| Arc::clone(&state.store.shard(0).roster));
         let mut counted: BTreeMap<TopicPartition, MemberId> = BTreeMap::new();
         let mut shares = Vec::new();
         for member in &self.members {

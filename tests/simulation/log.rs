@@ -176,15 +176,16 @@ impl Log for Connection {
 
     async fn offset_at(&self, partition: &TopicPartition, at: At) -> Result<i64, LogError> {
         self.ask("asking for an offset", |state| {
-            let held = &state.log.partitions[partition];
-            match at {
+            let unknown = || LogError::Unknown { what: partition.to_string() };
+            let held = state.log.partitions.get(partition).ok_or_else(unknown)?;
+            Ok(match at {
                 At::Start => held.start,
                 At::End => held.end(),
                 At::EpochEnd(epoch) => held.epoch_end(epoch),
                 At::Time(_) => panic!("nobody asks by time here"),
-            }
+            })
         })
-        .await
+        .await?
     }
 
     async fn identity(&self, partition: &TopicPartition) -> Result<LogIdentity, LogError> {

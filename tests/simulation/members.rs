@@ -11,12 +11,16 @@ use std::{
 
 use streamgauge::{
     catalog::plan::Catalog,
-    core::dedupe::{IdentitySecret, SECRET_BYTES},
+    core::{
+        dedupe::{IdentitySecret, SECRET_BYTES},
+        register::Scope,
+    },
     log::{FetchLimits, Log},
     runtime::{
         COUNTING_PART, LOG_PART, OffsetReset, STORE_PART,
         counting::{Counting, CountingError, CountingOptions, CountingParts},
         health::Health,
+        outside::LogOutside,
         producer::{Producer, ProducerOptions},
         routing::Routing,
         tenure::Tenures,
@@ -25,7 +29,7 @@ use streamgauge::{
 use tokio::{runtime::Runtime, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{leases::GROUP, log, store, support::events::Random, world::Shared};
+use crate::{connection, leases::GROUP, log, support::events::Random, world::Shared};
 
 /// What the members of a seed have in common.
 #[derive(Clone)]
@@ -44,14 +48,14 @@ impl Setting {
             group: GROUP.to_owned(),
             offset_reset: [OffsetReset::Earliest, OffsetReset::Earliest, OffsetReset::Latest][random.below(3)],
             batch_events: [1, 3, 50][random.below(3)],
-            flush_interval: Duration::from_millis([20, 100, 700][random.below(3)]),
+            flush_interval: Duration::from_millis([30, 100, 700][random.below(3)]),
             topics,
             partitions: BTreeMap::new(),
             create_topics: true,
             session_timeout: Duration::from_secs(6),
             heartbeat_interval: Duration::from_secs(2),
         };
-        let max_wait = Duration::from_millis([30, 500][random.below(2)]);
+        let max_wait = Duration::from_millis([100, 500][random.below(2)]);
         Self { catalog, options, max_wait, has_leases: random.below(2) == 0 }
     }
 }
@@ -72,8 +76,8 @@ pub struct Member {
 
 impl Member {
     pub fn start(shared: &Arc<Shared>, number: u32, setting: &Setting) -> Self {
-        let (prefix, secret, every_poll) =
-            shared.with(|state| (state.store.prefix, state.random.next(), state.random.below(2) == 0));
+        let (prefix, shards) = shared.with(|state| (state.store.prefix, state.store.count()));
+        let (secret, every_poll) = shared.with(|state| (state.random.next(), state.random.below(2) == 0));
         // With an interval of 1 the world is asked after each poll of a task whether it has seen enough.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -97,11 +101,15 @@ impl Member {
         if !setting.has_leases {
             options.group = format!("alone-{number}");
         }
+        // Who is alone in a group of its own is still one of those that count this prefix.
+        let scope = Scope { prefix: prefix.to_string(), group: GROUP.to_owned(), shards };
         let counting = Counting::new(CountingParts {
-            store: Arc::new(store::Connection {
+            outside: Arc::new(LogOutside::new(Arc::clone(&log), scope, true)),
+            store: Arc::new(connection::Connection {
                 shared: Arc::clone(shared),
                 member: number,
                 prefix,
+                shards,
                 tenures: Arc::clone(&tenures),
             }),
             producer: Arc::new(Producer::new(Arc::clone(&log), ProducerOptions::default())),

@@ -1,31 +1,18 @@
-//! The store of the simulation: prefixes with what they hold, older copies of it, requests that come late, and each member's
-//! connection to it.
+//! The store of the simulation: prefixes with what their shards hold, older copies of it, and requests that come late.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
-    time::Duration,
 };
 
-use async_trait::async_trait;
-use streamgauge::{
-    model::{
-        Answer, Beat, Beaten, Outcome, Query, Roster, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
-        TopicPartition,
-    },
-    runtime::tenure::Tenures,
-    store::{Store, StoreError},
-};
+use streamgauge::model::{Beat, Roster, Section, ShardId, TopicPartition};
 
-use crate::{
-    applying::told,
-    faults::Fault,
-    support::memory_store::Held,
-    world::{Shared, State},
-};
+use crate::{faults::Fault, support::memory_store::Held, world::State};
 
 /// Older copies that are kept.
 const COPIES: usize = 12;
+/// A shard answers nobody for so long at most, milliseconds.
+const LONGEST_OUTAGE_MS: usize = 9_000;
 
 /// A defect put into the store on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,44 +23,60 @@ pub enum Planted {
     RecentPushed,
 }
 
-/// What a prefix holds.
+/// What a shard of a prefix holds.
 #[derive(Clone, Default)]
 pub struct Shard {
     pub held: Held,
-    /// Where the tenure began that wrote a partition's first section: what its checkpoint says was counted from.
+    /// The first offset that the tenure counted here which wrote a partition's first section.
     pub began: BTreeMap<TopicPartition, i64>,
-    /// The members that share, and their leases.
+    /// In the first shard: the members that share, and their leases.
     pub roster: Arc<Roster>,
 }
 
-/// A section, and where its tenure began.
+impl Shard {
+    pub fn checkpoint(&self, partition: &TopicPartition) -> Option<i64> {
+        self.held.checkpoints.get(partition).map(|checkpoint| checkpoint.offset)
+    }
+}
+
+/// A section, and the tenure that sends it.
 #[derive(Clone)]
 pub struct Sent {
     pub section: Section,
+    /// The first offset that the tenure counts in the shard; `None` where it is void.
     pub began: Option<i64>,
+    /// How often the shard had fallen back when the member read the partition's checkpoint, as a tenure begins.
+    pub read_after: u64,
+    /// The shard had more than another one when the tenure began.
+    pub was_ahead: bool,
 }
 
 /// A request that comes late.
 #[derive(Clone)]
 pub enum Late {
-    Sections(Vec<Sent>),
-    Origins(Vec<(TopicPartition, i64)>),
+    Sections(ShardId, Vec<Sent>),
+    Origins(ShardId, Vec<(TopicPartition, i64)>),
     Beat(Box<Beat>),
 }
 
 /// The store.
-#[derive(Default)]
 pub struct Stores {
-    /// What the prefix in use holds.
-    pub shard: Arc<Shard>,
+    /// What the prefix in use holds; at least one.
+    shards: Vec<Arc<Shard>>,
+    /// Until when a shard answers nobody, milliseconds of the world's time.
+    down_until_ms: Vec<u64>,
     /// Number of the prefix in use: requests for another one change nothing that is looked at.
     pub prefix: u32,
-    pub copies: VecDeque<Arc<Shard>>,
+    copies: VecDeque<Vec<Arc<Shard>>>,
     /// When it comes, milliseconds of the world's time, and its prefix.
     pub late: Vec<(u64, u32, Late)>,
     pub planted: Option<Planted>,
-    /// It has fallen back or was emptied: origins may have been fixed twice.
-    pub has_forgotten: bool,
+    /// A shard has fallen back or was emptied: origins may have been fixed twice.
+    pub has_forgotten: Vec<bool>,
+    /// How often each shard has.
+    pub falls: Vec<u64>,
+    /// How often a shard had when a member last read a partition's checkpoint from it.
+    pub read_after: BTreeMap<(u32, ShardId, TopicPartition), u64>,
     /// It may hold what was counted of records that the log has lost, and nobody has noticed.
     pub has_lost_records: bool,
     /// What was applied and must not have been.
@@ -81,8 +84,48 @@ pub struct Stores {
 }
 
 impl Stores {
+    pub fn new(shards: ShardId, planted: Option<Planted>) -> Self {
+        let count = usize::from(shards);
+        Self {
+            shards: vec![Arc::default(); count],
+            down_until_ms: vec![0; count],
+            prefix: 0,
+            copies: VecDeque::new(),
+            late: Vec::new(),
+            planted,
+            has_forgotten: vec![false; count],
+            falls: vec![0; count],
+            read_after: BTreeMap::new(),
+            has_lost_records: false,
+            wrong: Vec::new(),
+        }
+    }
+
+    pub fn count(&self) -> ShardId {
+        self.shards.len() as ShardId
+    }
+
+    pub fn shards(&self) -> &[Arc<Shard>] {
+        &self.shards
+    }
+
+    pub fn shard(&self, shard: ShardId) -> &Shard {
+        &self.shards[usize::from(shard)]
+    }
+
+    pub fn shard_mut(&mut self, shard: ShardId) -> &mut Shard {
+        Arc::make_mut(&mut self.shards[usize::from(shard)])
+    }
+
+    /// Puts another copy in a shard's place, and returns what it held.
+    pub fn replace(&mut self, shard: ShardId, copy: Arc<Shard>) -> Arc<Shard> {
+        self.has_forgotten[usize::from(shard)] = true;
+        self.falls[usize::from(shard)] += 1;
+        std::mem::replace(&mut self.shards[usize::from(shard)], copy)
+    }
+
     pub fn copy(&mut self) {
-        self.copies.push_back(Arc::clone(&self.shard));
+        self.copies.push_back(self.shards.clone());
         if self.copies.len() > COPIES {
             self.copies.pop_front();
         }
@@ -92,172 +135,86 @@ impl Stores {
     pub fn begin_anew(&mut self) {
         self.prefix += 1;
         self.has_lost_records = false;
-        self.shard = Arc::default();
+        self.shards.fill_with(Arc::default);
         self.copies.clear();
     }
 
-    pub fn checkpoint(&self, partition: &TopicPartition) -> Option<i64> {
-        self.shard.held.checkpoints.get(partition).map(|checkpoint| checkpoint.offset)
+    /// How far a partition is counted in the shard that is furthest.
+    pub fn furthest(&self, partition: &TopicPartition) -> Option<i64> {
+        self.shards.iter().filter_map(|shard| shard.checkpoint(partition)).max()
+    }
+
+    pub fn is_down(&self, shard: ShardId, now_ms: u64) -> bool {
+        self.down_until_ms[usize::from(shard)] > now_ms
+    }
+
+    pub fn is_up_again(&mut self) {
+        self.down_until_ms.fill(0);
     }
 }
 
-/// What becomes of a request.
-enum Fate {
-    Done,
-    RequestLost,
-    AnswerLost,
-    /// Given up by the caller; done later, where it may be.
-    Delayed,
-}
-
-/// A member's connection to the store, under the prefix that it was started with.
-pub struct Connection {
-    pub shared: Arc<Shared>,
-    pub member: u32,
-    pub prefix: u32,
-    /// The member's own.
-    pub tenures: Arc<Tenures>,
-}
-
-impl Connection {
-    /// `late` is what may come late.
-    async fn ask<T>(
-        &self,
-        doing: &'static str,
-        late: Option<Late>,
-        work: impl FnOnce(&mut State) -> T,
-    ) -> Result<T, StoreError> {
-        let unavailable =
-            || StoreError::Unavailable { doing: doing.to_owned(), reason: "the simulation says so".to_owned() };
-        let (fate, before, after) = self.shared.with(|state| self.plan(state, doing, late));
-        self.shared.nap(before).await;
-        let work = |state: &mut State| (state.store.prefix == self.prefix).then(|| work(state));
-        let answer = match fate {
-            Fate::RequestLost | Fate::Delayed => None,
-            Fate::Done => self.shared.with(work),
-            Fate::AnswerLost => {
-                self.shared.with(work);
-                None
-            }
-        };
-        self.shared.nap(after).await;
-        answer.ok_or_else(unavailable)
-    }
-
-    fn plan(&self, state: &mut State, doing: &'static str, late: Option<Late>) -> (Fate, Duration, Duration) {
-        let (mut before, mut after) = (state.latency(), state.latency());
-        let mut fate = Fate::Done;
-        if state.happens(Fault::StoreRequestLost) {
-            fate = Fate::RequestLost;
-        } else if state.happens(Fault::StoreAnswerLost) {
-            fate = Fate::AnswerLost;
-        } else if let Some(late) = late {
-            if state.happens(Fault::StoreDelayed) {
-                fate = Fate::Delayed;
-                let at = state.now_ms + 1 + state.random.below(8_000) as u64;
-                state.store.late.push((at, self.prefix, late));
-            } else if state.happens(Fault::StoreDoubled) {
-                let at = state.now_ms + 1 + state.random.below(8_000) as u64;
-                state.store.late.push((at, self.prefix, late));
+impl State {
+    /// Older copies, none at all, and silence: of one shard, and of all.
+    pub fn harm_store(&mut self) {
+        for (fault, is_all) in [(Fault::RolledBack, true), (Fault::ShardRolledBack, false)] {
+            if self.happens(fault) && !self.fall_back(is_all) {
+                self.faults.did_not(fault);
             }
         }
-        if !matches!(fate, Fate::Done) {
-            // At once, as when a connection is refused, or at the deadline.
-            let hang = Duration::from_millis([0, 30, 2_000][state.random.below(3)]);
-            if state.random.below(2) == 0 {
-                before += hang
-            } else {
-                after += hang
+        for (fault, is_all) in [(Fault::Emptied, true), (Fault::ShardEmptied, false)] {
+            if self.happens(fault) {
+                for shard in self.hit(is_all) {
+                    self.put_back(shard, Arc::default());
+                    self.trace.say(|| format!("shard {shard} is emptied"));
+                }
             }
-            let name = match fate {
-                Fate::Done => "done",
-                Fate::RequestLost => "request lost",
-                Fate::AnswerLost => "answer lost",
-                Fate::Delayed => "delayed",
-            };
-            state.trace.say(|| format!("m{} {doing}: {name}", self.member));
         }
-        (fate, before, after)
-    }
-}
-
-#[async_trait]
-impl Store for Connection {
-    async fn open(&self, _group: &str, _topics: &[String]) -> Result<(), StoreError> {
-        self.ask("opening", None, |_| ()).await
-    }
-
-    async fn positions(&self, partitions: &[TopicPartition]) -> Result<Vec<Vec<StoredPosition>>, StoreError> {
-        self.ask("reading checkpoints", None, |state| {
-            let positions: Vec<_> =
-                partitions.iter().map(|partition| state.store.shard.held.position(partition)).collect();
-            // While nothing happens any more, only this would.
-            if !state.faults.is_calm {
-                state.trace.say(|| {
-                    let places = partitions.iter().zip(&positions);
-                    let told: Vec<_> = places.map(|(name, at)| format!("{name}={}", told(at.checkpoint))).collect();
-                    format!("m{} reads {}", self.member, told.join(" "))
-                });
+        for (fault, is_all) in [(Fault::StoreDown, true), (Fault::ShardDown, false)] {
+            if self.happens(fault) {
+                let until_ms = self.now_ms + 1 + self.random.below(LONGEST_OUTAGE_MS) as u64;
+                for shard in self.hit(is_all) {
+                    self.store.down_until_ms[usize::from(shard)] = until_ms;
+                    self.trace.say(|| format!("shard {shard} is down until {until_ms} ms"));
+                }
             }
-            positions.into_iter().map(|position| vec![position]).collect()
-        })
-        .await
+        }
+        if self.random.below(3) == 0 {
+            self.store.copy();
+        }
     }
 
-    async fn fix_origins(&self, origins: &[(TopicPartition, i64)]) -> Result<Vec<i64>, StoreError> {
-        self.ask("fixing origins", Some(Late::Origins(origins.to_vec())), |state| {
-            let fixed = Arc::make_mut(&mut state.store.shard).held.fix_origins(origins);
-            state.trace.say(|| format!("m{} fixes origins {origins:?}: {fixed:?}", self.member));
-            fixed
-        })
-        .await
+    /// The shards that something happens to.
+    fn hit(&mut self, is_all: bool) -> std::ops::Range<ShardId> {
+        let count = self.store.count();
+        if is_all {
+            return 0..count;
+        }
+        let shard = self.random.below(usize::from(count)) as ShardId;
+        shard..shard + 1
     }
 
-    async fn apply(&self, shard: ShardId, sections: &[Section]) -> Result<Vec<Outcome>, StoreError> {
-        assert_eq!(shard, 0);
-        let alive = self.tenures.alive();
-        let sent = |section: &Section| {
-            let tenure = alive.iter().find(|tenure| tenure.partition == section.partition);
-            Sent { section: section.clone(), began: tenure.map(|tenure| tenure.begin) }
-        };
-        let sent: Vec<Sent> = sections.iter().map(sent).collect();
-        self.ask("flushing", Some(Late::Sections(sent.clone())), |state| {
-            let who = format!("m{}", self.member);
-            sent.iter().map(|sent| state.apply(&who, sent)).collect()
-        })
-        .await
-    }
-
-    async fn beat(
-        &self,
-        beat: &Beat,
-        partitions: &[TopicPartition],
-    ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
-        self.ask("beating", Some(Late::Beat(Box::new(beat.clone()))), |state| {
-            let beaten = state.beat(beat);
-            let positions = partitions.iter().map(|partition| vec![state.store.shard.held.position(partition)]);
-            (beaten, positions.collect())
-        })
-        .await
-    }
-
-    async fn roster(&self, _group: &str) -> Result<Roster, StoreError> {
-        panic!("nobody looks at a group from outside here")
-    }
-
-    async fn read(&self, _queries: &[Query]) -> Result<Vec<Answer>, StoreError> {
-        panic!("nobody reads here")
-    }
-
-    async fn scan(&self, _prefix: &str, _cursor: &str, _limit: usize) -> Result<ScanPage, StoreError> {
-        panic!("nobody scans here")
-    }
-
-    async fn swap(&self, swaps: &[Swap]) -> Result<Vec<SwapOutcome>, StoreError> {
-        self.ask("swapping documents", None, |state| {
-            let shard = Arc::make_mut(&mut state.store.shard);
-            swaps.iter().map(|swap| shard.held.swap(swap)).collect()
-        })
-        .await
+    /// Puts shards back to a copy; all of them to the same, or each to one of its own. Returns false where there is none.
+    fn fall_back(&mut self, is_all: bool) -> bool {
+        let copies = self.store.copies.len();
+        if copies == 0 {
+            return false;
+        }
+        let mut at = self.random.below(copies);
+        let is_each_its_own = self.random.below(2) == 0;
+        let shards = self.hit(is_all);
+        let copies_of = self.store.copies.clone();
+        self.store.copy();
+        for shard in shards {
+            let copy = Arc::clone(&copies_of[at][usize::from(shard)]);
+            self.trace.say(|| {
+                let told = copy.held.checkpoints.iter().map(|(place, at)| format!("{place}={}", at.offset));
+                format!("shard {shard} falls back to {}", told.collect::<Vec<_>>().join(" "))
+            });
+            self.put_back(shard, copy);
+            if is_each_its_own {
+                at = self.random.below(copies);
+            }
+        }
+        true
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use streamgauge::model::TopicPartition;
+use streamgauge::model::{ShardId, TopicPartition};
 use tokio::sync::Notify;
 
 use crate::{
@@ -100,14 +100,15 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, planted: Option<Planted>) -> Self {
         let mut random = Random::new(seed.wrapping_mul(0x9e37).wrapping_add(0x51e6));
-        let catalog = events::any_catalog(&mut random);
+        let shards = [1, 1, 1, 2, 3, 4][random.below(6)];
+        let catalog = events::any_catalog(shards, &mut random);
         let mut topics = events::TOPICS.to_vec();
         while topics.len() > 1 && random.below(2) == 0 {
             topics.remove(random.below(topics.len()));
         }
         let setting = Setting::any(catalog, topics.iter().map(|topic| (*topic).to_owned()).collect(), &mut random);
         let mut log = Logs {
-            partitions_per_topic: 1 + random.below(6) as i32,
+            partitions_per_topic: 1 + random.below(4) as i32,
             block_records: [1, 4, 20, 100][random.below(4)],
             ..Logs::default()
         };
@@ -119,14 +120,14 @@ impl World {
         let records_left = 50 + random.below(250);
         let wanted_members = 1 + random.below(3);
         let slowest_ms = [0, 2, 15, 60][random.below(4)];
-        let faults = Faults::new(&mut random);
+        let faults = Faults::new(&mut random, shards);
         let state = State {
             random,
             faults,
             trace: Trace::default(),
             now_ms: 0,
             log,
-            store: Stores { planted, ..Stores::default() },
+            store: Stores::new(shards, planted),
             leases: Observed::default(),
             slowest_ms,
         };
@@ -147,8 +148,9 @@ impl World {
         self.shared.with(|state| state.random.below(limit))
     }
 
-    pub fn counts(&self) -> Counts {
-        self.shared.with(|state| state.faults.counts)
+    /// The number of the store's shards, and what happened.
+    pub fn counts(&self) -> (ShardId, Counts) {
+        self.shared.with(|state| (state.store.count(), state.faults.counts))
     }
 
     /// Until everything is appended: records, faults, and each member a little further.
@@ -163,7 +165,7 @@ impl World {
                 self.append();
             }
             self.harm_log();
-            self.harm_store();
+            self.shared.with(State::harm_store);
             self.harm_members();
             match self.below(3) {
                 0 => self.run_polls(),

@@ -51,6 +51,8 @@ pub struct MemoryLog {
     appended: Notify,
     /// It says nothing of where partitions begin and end.
     is_silent: AtomicBool,
+    /// A partition of which nothing is given out.
+    withheld: Mutex<Option<TopicPartition>>,
     partitions_per_topic: AtomicI32,
     /// Most records of a block.
     block_records: usize,
@@ -64,6 +66,7 @@ impl MemoryLog {
             refused: AtomicUsize::new(0),
             appended: Notify::new(),
             is_silent: AtomicBool::new(false),
+            withheld: Mutex::default(),
             partitions_per_topic: AtomicI32::new(partitions_per_topic),
             block_records,
         }
@@ -89,6 +92,11 @@ impl MemoryLog {
         self.partitions.lock().unwrap().entry(TopicPartition::new(topic, 0)).or_default();
     }
 
+    /// Has a topic no more.
+    pub fn forget(&self, topic: &str) {
+        self.partitions.lock().unwrap().retain(|partition, _| &*partition.topic != topic);
+    }
+
     /// Gives every topic so many partitions.
     pub fn grow(&self, partitions_per_topic: i32) {
         self.partitions_per_topic.store(partitions_per_topic, Ordering::SeqCst);
@@ -97,6 +105,12 @@ impl MemoryLog {
     /// Whether it says where partitions begin and end.
     pub fn keep_silent(&self, is_silent: bool) {
         self.is_silent.store(is_silent, Ordering::SeqCst);
+    }
+
+    /// Gives out nothing of this partition, or of each one something again.
+    pub fn withhold(&self, partition: Option<&TopicPartition>) {
+        *self.withheld.lock().unwrap() = partition.cloned();
+        self.appended.notify_waiters();
     }
 
     /// Forgets what lies before an offset.
@@ -173,8 +187,12 @@ impl MemoryLog {
 
     fn ready(&self, positions: &[FetchPosition]) -> Vec<(TopicPartition, Result<Block, LogError>)> {
         let partitions = self.partitions.lock().unwrap();
+        let withheld = self.withheld.lock().unwrap();
         let mut ready = Vec::new();
         for FetchPosition { partition, offset } in positions {
+            if withheld.as_ref() == Some(partition) {
+                continue;
+            }
             let empty = Partition::default();
             let held = partitions.get(partition).unwrap_or(&empty);
             if *offset < held.start || *offset > held.end() {
@@ -215,6 +233,9 @@ impl Log for MemoryLog {
             return Err(LogError::Unavailable { what, reason: "nobody answers".to_owned() });
         }
         let partitions = self.partitions.lock().unwrap();
+        if !partitions.keys().any(|known| known.topic == partition.topic) {
+            return Err(LogError::Unknown { what: partition.to_string() });
+        }
         let held = partitions.get(partition);
         Ok(match at {
             At::Start => held.map_or(0, |held| held.start),

@@ -1,5 +1,14 @@
 //! A store in memory that keeps the contract word for word, with exact sets for uniques, and that forgets nothing by the
-//! clock: what it holds can be compared with the oracle whatever the events' times are. It can be put back to an older copy.
+//! clock: what it holds can be compared with the oracle whatever the events' times are. Each shard can be put back to an older
+//! copy by itself.
+//!
+//! Longer than most files, since it is the whole contract in one place.
+
+pub mod exchange;
+mod rules;
+#[allow(dead_code, reason = "not every target has a tier")]
+pub mod tier;
+mod whole;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,10 +21,11 @@ use std::{
 
 use async_trait::async_trait;
 use streamgauge::{
-    core::roster::Group,
+    core::{roster::Group, shards::shard_of},
     model::{
-        Answer, Beat, Beaten, Checkpoint, Delta, Gap, LogIdentity, Origin, Outcome, Query, Refusal, RefusalReason,
-        Roster, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome, TopicPartition,
+        Answer, Beat, Beaten, Checkpoint, ExchangeState, Gap, GroupStatus, LogIdentity, Origin, Outcome, Presence,
+        Query, Refusal, RefusalReason, RestoredTotals, Roster, ScanPage, Section, ShardId, Status, StoredPosition,
+        Swap, SwapOutcome, Switches, TopicPartition,
     },
     store::{Store, StoreError},
 };
@@ -29,26 +39,32 @@ pub struct Held {
     pub origins: BTreeMap<TopicPartition, i64>,
     pub gaps: Vec<(TopicPartition, Gap)>,
     pub identities: BTreeMap<TopicPartition, LogIdentity>,
+    pub switches: BTreeMap<TopicPartition, Switches>,
+    pub restored: BTreeMap<TopicPartition, RestoredTotals>,
     pub counters: BTreeMap<String, i64>,
     last: BTreeMap<String, (i64, Origin)>,
     uniques: Expiring<BTreeSet<String>>,
     recents: BTreeMap<String, BTreeSet<(i64, Origin, String)>>,
     tops: Expiring<BTreeMap<String, i64>>,
     sets: BTreeMap<String, BTreeSet<String>>,
+    /// By set and element, where the latest event decides.
+    presences: BTreeMap<String, BTreeMap<String, Presence>>,
+    /// Counters that such sets move.
+    moved_by_time: BTreeSet<String>,
     pub documents: BTreeMap<String, Vec<u8>>,
+    /// By event and group.
+    pub statuses: BTreeMap<Box<str>, BTreeMap<Arc<str>, Status>>,
     pub groups: BTreeMap<Arc<str>, Group>,
+    /// An exchange that is under way.
+    pub exchange: Option<ExchangeState>,
     /// A defect put in on purpose: `recent` keeps what was pushed last, as LPUSH and LTRIM would.
     pub recents_are_pushed: bool,
 }
 
 impl Held {
     fn apply(&mut self, section: &Section) -> Outcome {
-        let mut changed = self.clone();
-        let outcome = changed.compare(section).unwrap_or_else(|| changed.put(section));
-        if outcome == Outcome::Applied {
-            *self = changed;
-        }
-        outcome
+        let outcome = self.compare(section).or_else(|| self.refusal(section).map(Outcome::Refused));
+        outcome.unwrap_or_else(|| self.put(section))
     }
 
     /// The answer to a section that does not fit what is stored; `None` where it fits.
@@ -57,6 +73,7 @@ impl Held {
         match stored {
             stored if stored == Some(section.next) => Some(Outcome::AlreadyApplied),
             stored if stored != section.expect => Some(Outcome::Conflict { stored }),
+            None if self.is_exchanged(&section.partition.topic) => Some(Outcome::Conflict { stored: None }),
             _ => None,
         }
     }
@@ -69,8 +86,10 @@ impl Held {
                 return Outcome::Refused(refusal);
             }
         }
+        self.note(&section.statuses);
         self.gaps.extend(section.gap.map(|gap| (section.partition.clone(), gap)));
         self.checkpoints.insert(section.partition.clone(), section.next);
+        self.switches.extend(section.switches.clone().map(|switches| (section.partition.clone(), switches)));
         let known = self.identities.entry(section.partition.clone()).or_default();
         let LogIdentity { cluster_id, topic_id, leader_epoch } = section.log_identity.clone();
         known.cluster_id = cluster_id.or(known.cluster_id.take());
@@ -79,11 +98,19 @@ impl Held {
         Outcome::Applied
     }
 
+    fn note(&mut self, statuses: &[(Box<str>, GroupStatus)]) {
+        for (id, GroupStatus { group, status }) in statuses {
+            self.statuses.entry(id.clone()).or_default().insert(group.clone(), status.clone());
+        }
+    }
+
     pub fn position(&self, partition: &TopicPartition) -> StoredPosition {
         StoredPosition {
             checkpoint: self.checkpoints.get(partition).copied(),
             origin: self.origins.get(partition).copied(),
             log_identity: self.identities.get(partition).cloned().unwrap_or_default(),
+            switches: self.switches.get(partition).cloned(),
+            restored: self.restored.get(partition).copied(),
         }
     }
 
@@ -105,63 +132,6 @@ impl Held {
         SwapOutcome::Swapped
     }
 
-    fn add(&mut self, counter: &str, amount: i64) -> Option<()> {
-        let sum = self.counters.entry(counter.to_owned()).or_insert(0);
-        *sum = sum.checked_add(amount)?;
-        Some(())
-    }
-
-    /// `None` where a sum leaves 64 bits.
-    fn change(&mut self, name: &str, delta: &Delta) -> Option<()> {
-        match delta {
-            Delta::Count(amount) => self.add(name, *amount)?,
-            Delta::Max(value) => {
-                let highest = self.counters.entry(name.to_owned()).or_insert(*value);
-                *highest = (*highest).max(*value);
-            }
-            Delta::Last { time_ms, origin, value } => {
-                if self.last.get(name).is_none_or(|known| *known < (*time_ms, *origin)) {
-                    self.last.insert(name.to_owned(), (*time_ms, *origin));
-                    self.counters.insert(name.to_owned(), *value);
-                }
-            }
-            Delta::Unique { expire_at_ms, elements } => {
-                let (_, stored) = self.uniques.entry(name.to_owned()).or_insert((*expire_at_ms, BTreeSet::new()));
-                stored.extend(elements.iter().map(|element| element.to_string()));
-            }
-            Delta::Recent { cap, entries } => {
-                let stored = self.recents.entry(name.to_owned()).or_default();
-                while self.recents_are_pushed && stored.len() + entries.len() > *cap && stored.pop_first().is_some() {}
-                stored.extend(entries.iter().map(|entry| (entry.time_ms, entry.origin, entry.element.to_string())));
-                while stored.len() > *cap {
-                    stored.pop_first();
-                }
-            }
-            Delta::Top { expire_at_ms, sums } => {
-                let (_, stored) = self.tops.entry(name.to_owned()).or_insert((*expire_at_ms, BTreeMap::new()));
-                for (element, amount) in sums {
-                    *stored.entry(element.to_string()).or_insert(0) += amount;
-                }
-            }
-            Delta::Member { elements } => {
-                for (element, membership) in elements {
-                    let set = self.sets.entry(name.to_owned()).or_default();
-                    let was_in = set.contains(&**element);
-                    if membership.present_after {
-                        set.insert(element.to_string())
-                    } else {
-                        set.remove(&**element)
-                    };
-                    let first = (membership.first_is_add != was_in).then_some(membership.first_move.clone()).flatten();
-                    for (counter, amount) in first.into_iter().chain(membership.later_moves.clone()) {
-                        self.add(&counter, amount)?;
-                    }
-                }
-            }
-        }
-        Some(())
-    }
-
     /// Checks every key of every rule against the fold. A counter at 0 and one that is not there are the same.
     #[track_caller]
     pub fn assert_equals(&self, expected: &Results, context: &str) {
@@ -178,21 +148,63 @@ impl Held {
     }
 }
 
-/// The store.
-#[derive(Default)]
+/// The store, in one or more shards.
 pub struct MemoryStore {
-    held: Mutex<Held>,
+    /// What belongs to no shard is in the first.
+    shards: Vec<Mutex<Held>>,
     ahead_ms: AtomicU64,
 }
 
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::of(1)
+    }
+}
+
 impl MemoryStore {
-    pub fn held(&self) -> Held {
-        self.held.lock().unwrap().clone()
+    /// A store of so many shards.
+    pub fn of(shards: ShardId) -> Self {
+        Self { shards: (0..shards).map(|_| Mutex::default()).collect(), ahead_ms: AtomicU64::new(0) }
     }
 
-    /// Puts an older copy in place of what is stored.
+    pub fn shards(&self) -> ShardId {
+        self.shards.len() as ShardId
+    }
+
+    /// What all shards hold together. A partition's checkpoint is there where all shards have one, and is the lowest.
+    pub fn held(&self) -> Held {
+        Held::together(self.shards.iter().map(|held| held.lock().unwrap().clone()).collect())
+    }
+
+    /// How far each partition is counted in all shards, where every one of them has a checkpoint.
+    pub fn checkpoints(&self) -> BTreeMap<TopicPartition, i64> {
+        let mut shards = self.shards.iter().map(|held| held.lock().unwrap());
+        let of = |held: &Held| -> BTreeMap<TopicPartition, i64> {
+            held.checkpoints.iter().map(|(partition, checkpoint)| (partition.clone(), checkpoint.offset)).collect()
+        };
+        let mut lowest = shards.next().map(|held| of(&held)).unwrap_or_default();
+        for held in shards {
+            let other = of(&held);
+            lowest.retain(|partition, _| other.contains_key(partition));
+            lowest.iter_mut().for_each(|(partition, offset)| *offset = other[partition].min(*offset));
+        }
+        lowest
+    }
+
+    /// What one shard holds.
+    pub fn shard(&self, shard: ShardId) -> Held {
+        self.shards[usize::from(shard)].lock().unwrap().clone()
+    }
+
+    /// Puts an older copy in place of what is stored, where there is one shard.
     pub fn put_back(&self, older: Held) {
-        *self.held.lock().unwrap() = older;
+        assert_eq!(self.shards.len(), 1);
+        self.put_back_shard(0, older);
+    }
+
+    /// Puts an older copy in place of what one shard holds.
+    pub fn put_back_shard(&self, shard: ShardId, older: Held) {
+        *self.shards[usize::from(shard)].lock().unwrap() = older;
     }
 
     /// Sets the clock by which sessions end forward.
@@ -205,9 +217,9 @@ impl MemoryStore {
         since.as_millis() as u64 + self.ahead_ms.load(Ordering::SeqCst)
     }
 
-    /// Writes behind everybody's back.
+    /// Writes behind everybody's back; to the first shard.
     pub fn meddle(&self, change: impl FnOnce(&mut Held)) {
-        change(&mut self.held.lock().unwrap());
+        change(&mut self.shards[0].lock().unwrap());
     }
 }
 
@@ -218,17 +230,26 @@ impl Store for MemoryStore {
     }
 
     async fn positions(&self, partitions: &[TopicPartition]) -> Result<Vec<Vec<StoredPosition>>, StoreError> {
-        let held = self.held.lock().unwrap();
-        Ok(partitions.iter().map(|partition| vec![held.position(partition)]).collect())
+        let of = |partition| self.shards.iter().map(|held| held.lock().unwrap().position(partition)).collect();
+        Ok(partitions.iter().map(of).collect())
     }
 
     async fn fix_origins(&self, origins: &[(TopicPartition, i64)]) -> Result<Vec<i64>, StoreError> {
-        Ok(self.held.lock().unwrap().fix_origins(origins))
+        let mut shards: Vec<_> = self.shards.iter().map(|held| held.lock().unwrap()).collect();
+        let kept = |(partition, origin): &(TopicPartition, i64)| {
+            let kept = shards.iter().find_map(|held| held.origins.get(partition).copied());
+            (partition.clone(), kept.unwrap_or(*origin))
+        };
+        let wanted: Vec<_> = origins.iter().map(kept).collect();
+        let mut fixed: Vec<_> = shards.iter_mut().map(|held| held.fix_origins(&wanted)).collect();
+        Ok(fixed.swap_remove(0))
     }
 
     async fn apply(&self, shard: ShardId, sections: &[Section]) -> Result<Vec<Outcome>, StoreError> {
-        assert_eq!(shard, 0);
-        let mut held = self.held.lock().unwrap();
+        for (key, _) in sections.iter().flat_map(|section| &section.deltas) {
+            assert_eq!(shard_of(&key.name, self.shards()), shard, "{} lies elsewhere", key.name);
+        }
+        let mut held = self.shards[usize::from(shard)].lock().unwrap();
         Ok(sections.iter().map(|section| held.apply(section)).collect())
     }
 
@@ -238,7 +259,7 @@ impl Store for MemoryStore {
         partitions: &[TopicPartition],
     ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
         let beaten = {
-            let mut held = self.held.lock().unwrap();
+            let mut held = self.shards[0].lock().unwrap();
             let group = held.groups.entry(beat.group.clone()).or_default();
             group.beat(beat, self.now_ms()).map_err(|error| StoreError::refused_beat(beat, error))?
         };
@@ -246,25 +267,29 @@ impl Store for MemoryStore {
     }
 
     async fn roster(&self, group: &str) -> Result<Roster, StoreError> {
-        let held = self.held.lock().unwrap();
+        let held = self.shards[0].lock().unwrap();
         Ok(held.groups.get(group).map(|group| group.roster_at(self.now_ms())).unwrap_or_default())
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {
-        let held = self.held.lock().unwrap();
-        let answer = |query: &Query| match query {
-            Query::Counter(name) => Answer::Counter(held.counters.get(name).copied()),
-            other => panic!("nobody asks this store for {other:?}"),
-        };
-        Ok(queries.iter().map(answer).collect())
+        let held = self.held();
+        Ok(queries.iter().map(|query| held.answer(query)).collect())
     }
 
-    async fn scan(&self, _prefix: &str, _cursor: &str, _limit: usize) -> Result<ScanPage, StoreError> {
-        panic!("nobody scans this store")
+    async fn note(&self, statuses: &[(Box<str>, GroupStatus)]) -> Result<(), StoreError> {
+        for noted in statuses {
+            let shard = usize::from(shard_of(&noted.0, self.shards()));
+            self.shards[shard].lock().unwrap().note(std::slice::from_ref(noted));
+        }
+        Ok(())
+    }
+
+    async fn scan(&self, prefix: &str, cursor: &str, limit: usize) -> Result<ScanPage, StoreError> {
+        Ok(self.held().page(prefix, cursor, limit))
     }
 
     async fn swap(&self, swaps: &[Swap]) -> Result<Vec<SwapOutcome>, StoreError> {
-        let mut held = self.held.lock().unwrap();
+        let mut held = self.shards[0].lock().unwrap();
         Ok(swaps.iter().map(|swap| held.swap(swap)).collect())
     }
 }

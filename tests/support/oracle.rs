@@ -3,15 +3,21 @@
 //! Longer than most files, since the whole way of a record is to be read in one place.
 
 mod apply;
+mod shapes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use apply::{Latest, Split};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value};
+use shapes::decode;
 use streamgauge::{
-    catalog::plan::{Action, Amount, Catalog, Decimal, EventType, IdentityPart, Part, Shape, Template, Topic},
+    catalog::plan::{Action, Amount, Catalog, Decimal, EventType, IdentityPart, Part, Template, Topic},
     model::{Origin, topic_hash},
 };
+
+/// The group that counts.
+pub const GROUP: &str = "g";
 
 /// A record of a partition.
 #[derive(Clone, Debug)]
@@ -59,39 +65,50 @@ pub struct Results {
     pub forwards: BTreeSet<Forwarded>,
     pub duplicates: u64,
     pub tombstones: u64,
+    /// Replays for other groups.
+    pub others_replays: u64,
     /// Records that changed results.
     pub counted: u64,
     /// What `last` compares.
     last: BTreeMap<String, (i64, Origin)>,
+    /// The latest event of each element, by set: whether it puts the element in, and the counter that it names.
+    latest: BTreeMap<(String, String), Latest>,
 }
 
 /// Folds partitions; records of each in the order of their offsets.
 pub fn fold(catalog: &Catalog, partitions: &BTreeMap<(String, i32), Vec<Record>>) -> Results {
-    fold_where(catalog, partitions, &|_, _| true)
+    fold_where(catalog, partitions, &|_, _, _| true).0
 }
 
-/// The same of those records of a partition that count; the others are only remembered for their duplicates.
+/// Whether a record of a partition, at this offset, counts for a key, or at all.
+pub type Counts<'c> = &'c dyn Fn(&(String, i32), i64, Option<&str>) -> bool;
+
+/// The same, where a record does not count for every key: asked with the partition, the offset and the key, or with none for
+/// the record as a whole. What does not count is remembered for its duplicates, and folded apart: it comes second.
 pub fn fold_where(
     catalog: &Catalog,
     partitions: &BTreeMap<(String, i32), Vec<Record>>,
-    counts: &dyn Fn(&(String, i32), i64) -> bool,
-) -> Results {
-    let mut results = Results::default();
-    // What the records that do not count bring.
-    let mut left_out = Results::default();
+    counts: Counts<'_>,
+) -> (Results, Results) {
+    let (mut results, mut left_out) = (Results::default(), Results::default());
     for (place @ (name, partition), records) in partitions {
         let Some(topic) = catalog.topic(name) else { continue };
-        let mut seen: Vec<(i64, Identity, i64)> = Vec::new();
+        let mut seen = Seen::new();
         for record in records {
-            let results = if counts(place, record.offset) { &mut results } else { &mut left_out };
-            one(topic, *partition, record, &mut seen, results);
+            let counts = |key: Option<&str>| counts(place, record.offset, key);
+            let mut split = Split { counts: &counts, results: &mut results, left_out: &mut left_out };
+            one(topic, *partition, record, &mut seen, &mut split);
         }
     }
+    results.settle_latest();
+    left_out.settle_latest();
     results.sets.retain(|_, set| !set.is_empty());
-    results
+    (results, left_out)
 }
 
 type Identity = Vec<String>;
+/// Offset and time of every record so far, by its identity.
+type Seen = BTreeMap<Identity, Vec<(i64, i64)>>;
 
 /// An event as the shapes say it.
 struct Event<'t> {
@@ -104,103 +121,46 @@ struct Event<'t> {
     envelope: Map<String, Value>,
 }
 
-fn one(topic: &Topic, partition: i32, record: &Record, seen: &mut Vec<(i64, Identity, i64)>, results: &mut Results) {
+fn one(topic: &Topic, partition: i32, record: &Record, seen: &mut Seen, split: &mut Split<'_>) {
+    let replay = replay(record);
+    if replay.as_ref().is_some_and(|replay| replay.group != GROUP) {
+        split.of(None).others_replays += 1;
+        return;
+    }
     let Some(value) = &record.value else {
-        results.tombstones += 1;
+        split.of(None).tombstones += 1;
         return;
     };
     let dead = |reason| Dead { topic: topic.name.to_string(), partition, offset: record.offset, reason };
     let event = match decode(topic, record, value) {
         Ok(event) => event,
         Err(reason) => {
-            results.dead.insert(dead(reason));
+            split.of(None).dead.insert(dead(reason));
             return;
         }
     };
-    if let Some(identity) = identity(topic, &event) {
+    if let Some(identity) = with_number(identity(topic, &event), replay) {
         let (n, w) = (topic.dedupe.offsets, topic.dedupe.window_ms);
-        let duplicate = seen.iter().any(|(offset, known, time_ms)| {
-            *offset >= record.offset - n && *known == identity && (event.time_ms - time_ms).abs() <= w
-        });
-        seen.push((record.offset, identity, event.time_ms));
+        let same = seen.entry(identity).or_default();
+        let duplicate =
+            same.iter().any(|(offset, time_ms)| *offset >= record.offset - n && (event.time_ms - time_ms).abs() <= w);
+        same.push((record.offset, event.time_ms));
         if duplicate {
-            results.duplicates += 1;
+            split.of(None).duplicates += 1;
             return;
         }
     }
     match effects(topic, &event) {
         Ok(effects) => {
-            results.counted += 1;
+            split.of(None).counted += 1;
             for (effect, change) in effects {
                 let origin = Origin { topic: topic_hash(&topic.name), partition, offset: record.offset, effect };
-                apply::apply(topic, record, origin, event.time_ms, change, results);
+                apply::apply(topic, record, origin, event.time_ms, change, split);
             }
         }
         Err(reason) => {
-            results.dead.insert(dead(reason));
+            split.of(None).dead.insert(dead(reason));
         }
-    }
-}
-
-fn decode<'t>(topic: &'t Topic, record: &Record, bytes: &[u8]) -> Result<Event<'t>, &'static str> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|_| "not-json")?;
-    let Value::Object(object) = value else { return Err("no-shape") };
-    let (shape, data, envelope) = topic.shapes.iter().find_map(|shape| shaped(*shape, &object)).ok_or("no-shape")?;
-    let text = |map: &Map<String, Value>, name: &str| map.get(name).and_then(Value::as_str).map(str::to_owned);
-    let only = || topic.events.iter().all(|event| event.name == topic.events[0].name).then(|| &*topic.events[0].name);
-    let name = match shape {
-        Shape::Flat => text(&data, "type").ok_or("no-shape")?,
-        Shape::Nested => text(&envelope, "eventType").or_else(|| only().map(str::to_owned)).ok_or("unknown-type")?,
-        Shape::Bare => {
-            topic.event_type(&topic.name).map(|event| &*event.name).or_else(only).ok_or("no-shape")?.to_owned()
-        }
-    };
-    let kind = topic.event_type(&name).ok_or("unknown-type")?;
-    let (times, id_names): (_, &[&str]) = match shape {
-        Shape::Nested => (&envelope, &["eventId"]),
-        Shape::Flat => (&data, &["eventId", "id"]),
-        Shape::Bare => (&data, &["id", "eventId"]),
-    };
-    let own_time_ms = own_time(times.get("timestamp"))?;
-    let from_header = record.headers.iter().rev().find(|(header, _)| header == "event-id");
-    // The first that is there counts, also where it is nothing that names an event.
-    let own_id = id_names.iter().filter_map(|name| times.get(*name)).find(|id| !id.is_null());
-    let id = match own_id {
-        Some(id) => rendered(id).ok().flatten(),
-        None => from_header.map(|(_, id)| String::from_utf8_lossy(id).into_owned()),
-    };
-    let time_ms = own_time_ms.unwrap_or(record.timestamp_ms);
-    Ok(Event { kind, id, own_time_ms, time_ms, data, envelope })
-}
-
-/// The shape, the data and the envelope.
-type Shaped = (Shape, Map<String, Value>, Map<String, Value>);
-
-/// Data and envelope, if the object has the shape.
-fn shaped(shape: Shape, object: &Map<String, Value>) -> Option<Shaped> {
-    match shape {
-        Shape::Nested => match (object.get("metadata"), object.get("data")) {
-            (Some(Value::Object(metadata)), Some(Value::Object(data))) => Some((shape, data.clone(), metadata.clone())),
-            _ => None,
-        },
-        Shape::Flat => object.get("type")?.is_string().then(|| (shape, object.clone(), Map::new())),
-        Shape::Bare => match (object.get("pattern"), object.get("data")) {
-            (Some(Value::String(_)), Some(Value::Object(data))) if object.len() == 2 => {
-                Some((shape, data.clone(), Map::new()))
-            }
-            _ => Some((shape, object.clone(), Map::new())),
-        },
-    }
-}
-
-fn own_time(value: Option<&Value>) -> Result<Option<i64>, &'static str> {
-    match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Number(number)) => number.as_i64().map(Some).ok_or("bad-time"),
-        Some(Value::String(text)) => {
-            DateTime::parse_from_rfc3339(text).map(|time| Some(time.timestamp_millis())).map_err(|_| "bad-time")
-        }
-        Some(_) => Err("bad-time"),
     }
 }
 
@@ -239,6 +199,32 @@ fn identity(topic: &Topic, event: &Event<'_>) -> Option<Identity> {
     topic.identity.iter().map(part).collect()
 }
 
+/// What a record says of itself that was sent again.
+struct Replay {
+    group: String,
+    number: u32,
+    origin: String,
+}
+
+fn replay(record: &Record) -> Option<Replay> {
+    let text = |name: &str| {
+        let (_, value) = record.headers.iter().rev().find(|(header, _)| header == name)?;
+        String::from_utf8(value.clone()).ok()
+    };
+    let number = text("replay-number")?.parse().ok().filter(|number| *number > 0)?;
+    Some(Replay { group: text("replay-group")?, number, origin: text("replay-origin").unwrap_or_default() })
+}
+
+/// A replay is another event than its original by its number, and the same as itself also without an identity.
+fn with_number(identity: Option<Identity>, replay: Option<Replay>) -> Option<Identity> {
+    let Some(replay) = replay else { return identity };
+    let number = format!("replay {}", replay.number);
+    Some(match identity {
+        Some(parts) => parts.into_iter().chain([number]).collect(),
+        None => vec![number, replay.origin],
+    })
+}
+
 /// A change of one result.
 enum Change {
     Add(String, i64),
@@ -248,6 +234,7 @@ enum Change {
     Recent(String, usize, String),
     Top(Vec<(String, i64)>, String, i64),
     Member(String, String, bool, Option<String>),
+    MemberByTime(String, String, bool, Option<String>),
     Forward(String, Option<String>),
 }
 
@@ -278,13 +265,22 @@ fn change(topic: &Topic, event: &Event<'_>, action: &Action) -> Result<Option<Ch
         };
     }
     let amount = |by: &Amount| match by {
-        Amount::Constant(number) => Ok(*number),
+        Amount::Constant(number) => Ok(Some(*number)),
         Amount::Field(field) => decimal(topic, event, *field),
+        Amount::Negated(field) => Ok(decimal(topic, event, *field)?.map(|number| -number)),
     };
+    macro_rules! given {
+        ($number:expr) => {
+            match $number? {
+                Some(number) => number,
+                None => return Ok(None),
+            }
+        };
+    }
     Ok(Some(match action {
-        Action::Count { key, by } => Change::Add(filled!(key), amount(by)?),
-        Action::Max { key, of } => Change::Max(filled!(key), decimal(topic, event, *of)?),
-        Action::Last { key, of } => Change::Last(filled!(key), decimal(topic, event, *of)?),
+        Action::Count { key, by, .. } => Change::Add(filled!(key), given!(amount(by))),
+        Action::Max { key, of } => Change::Max(filled!(key), given!(decimal(topic, event, *of))),
+        Action::Last { key, of } => Change::Last(filled!(key), given!(decimal(topic, event, *of))),
         Action::Unique { key, of, per_day, retention_ms } => {
             let (key, element) = (filled!(key), filled!(of));
             if *per_day {
@@ -303,15 +299,16 @@ fn change(topic: &Topic, event: &Event<'_>, action: &Action) -> Result<Option<Ch
                 let label = if window.length_ms % DAY_MS == 0 { day(start) } else { hour(start) };
                 (format!("{key}:{}:{label}", window.label), start + window.length_ms + retention_ms)
             };
-            Change::Top(windows.iter().map(window).collect(), element, amount(by)?)
+            Change::Top(windows.iter().map(window).collect(), element, given!(amount(by)))
         }
-        Action::Member { key, of, is_add, moves } => {
+        Action::Member { key, of, is_add, moves, tombstones_ms } => {
             let (key, element) = (filled!(key), filled!(of));
             let moves = match moves {
                 Some(moves) => Some(filled!(moves)),
                 None => None,
             };
-            Change::Member(key, element, *is_add, moves)
+            let change = if tombstones_ms.is_some() { Change::MemberByTime } else { Change::Member };
+            change(key, element, *is_add, moves)
         }
         Action::Forward { topic, key } => match key {
             Some(key) => Change::Forward(topic.to_string(), Some(filled!(key))),
@@ -377,12 +374,15 @@ fn scaled(text: &str, scale: u32) -> Option<i64> {
     i64::try_from(digits).ok()
 }
 
-/// A decimal field as an exact integer: with scale 2, 199.99 is 19999.
-fn decimal(topic: &Topic, event: &Event<'_>, field: Decimal) -> Result<i64, &'static str> {
-    let text = match event.value(topic, field.slot).ok_or("missing-field")? {
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => text.clone(),
-        _ => return Err("bad-amount"),
+/// A decimal field as an exact integer: with scale 2, 199.99 is 19999. `None` where it may be missing, and is.
+fn decimal(topic: &Topic, event: &Event<'_>, field: Decimal) -> Result<Option<i64>, &'static str> {
+    let text = match event.value(topic, field.slot) {
+        None if field.optional => return Ok(None),
+        None => return Err("missing-field"),
+        Some(Value::Number(number)) => number.to_string(),
+        Some(Value::String(text)) => text.clone(),
+        Some(_) => return Err("bad-amount"),
     };
-    scaled(&text, field.scale).filter(|number| number.abs() <= 1_000_000_000_000_000).ok_or("bad-amount")
+    let number = scaled(&text, field.scale).filter(|number| number.abs() <= 1_000_000_000_000_000);
+    number.map(Some).ok_or("bad-amount")
 }

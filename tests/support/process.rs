@@ -4,6 +4,7 @@
 use std::{
     collections::VecDeque,
     io::{BufRead, BufReader, Read},
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
@@ -39,12 +40,14 @@ impl Process {
 
     /// Starts it with arguments.
     pub fn start_with(arguments: &[&str], settings: &[(&str, &str)]) -> Self {
-        // Once in a process; a second time is refused, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_streamgauge"));
-        command.args(arguments).env_clear().env("PORT", "0").env("KAFKA_LISTEN", "127.0.0.1:0");
+        Self::start_program(Command::new(binary()).args(arguments), settings)
+    }
+
+    /// Starts another program that has a service in it.
+    pub fn start_program(command: &mut Command, settings: &[(&str, &str)]) -> Self {
+        command.env_clear().env("PORT", "0").env("KAFKA_LISTEN", "127.0.0.1:0");
         command.envs(settings.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary starts");
+        let mut child = command.spawn().expect("the program starts");
         let lines = Lines::default();
         let out = listen(child.stdout.take().unwrap(), &lines);
         let err = listen(child.stderr.take().unwrap(), &lines);
@@ -142,17 +145,27 @@ impl Process {
         mine.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
     }
 
+    /// Most memory that it ever had resident, MiB, as Linux tells it.
+    pub fn peak_memory_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        signal(&self.child, name);
+    }
+
     /// Asks it to stop and returns how it ended.
     pub async fn terminate(&mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        // The shell's own kill: a small system has no program of that name.
-        assert!(Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().unwrap().success());
+        self.signal("TERM");
         self.ended().await
     }
 
@@ -182,6 +195,17 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The binary that is tried: the one that was built with the tests, unless STREAMGAUGE_TEST_BINARY names another.
+pub fn binary() -> PathBuf {
+    std::env::var_os("STREAMGAUGE_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_streamgauge").into(), PathBuf::from)
+}
+
+/// Sends a child a signal.
+pub fn signal(child: &Child, name: &str) {
+    // The shell's own kill: a small system has no program of that name.
+    assert!(Command::new("sh").args(["-c", &format!("kill -{name} {}", child.id())]).status().unwrap().success());
 }
 
 fn listen(stream: impl Read + Send + 'static, lines: &Lines) -> JoinHandle<()> {

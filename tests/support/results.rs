@@ -9,7 +9,9 @@ use streamgauge::{
     catalog::plan::{Catalog, dead_letter_topic},
     core::{dead_letter::original_value, partitioner::partition_for_key},
     log::{At, Log, OutRecord, TopicSpec},
-    model::{Answer, Checkpoint, Delta, Fingerprint, Key, Kind, LogIdentity, Outcome, Query, Section, TopicPartition},
+    model::{
+        Answer, Checkpoint, Delta, Key, Kind, LogIdentity, Outcome, Query, Section, StoredPosition, TopicPartition,
+    },
     store::Store,
 };
 
@@ -106,13 +108,17 @@ pub async fn read_events(log: &dyn Log, catalog: &Catalog) -> Partitions {
     read_topics(log, &topics_of(catalog)).await
 }
 
-/// The records below what a store has counted.
+/// How far every shard of a store has counted.
+pub fn counted_to(shards: &[StoredPosition]) -> i64 {
+    shards.iter().map(|shard| shard.checkpoint.map_or(0, |checkpoint| checkpoint.offset)).min().unwrap()
+}
+
+/// The records below what a store has counted, in every shard.
 pub async fn counted_part(store: &dyn Store, partitions: &Partitions) -> Partitions {
     let names: Vec<_> = partitions.keys().map(|(topic, number)| TopicPartition::new(topic.as_str(), *number)).collect();
     let positions = store.positions(&names).await.unwrap();
     let below = |(((topic, number), records), shards): ((&(String, i32), &Vec<Record>), Vec<_>)| {
-        let shard: &streamgauge::model::StoredPosition = &shards[0];
-        let end = shard.checkpoint.map_or(0, |checkpoint| checkpoint.offset);
+        let end = counted_to(&shards);
         ((topic.clone(), *number), records.iter().filter(|record| record.offset < end).cloned().collect())
     };
     partitions.iter().zip(positions).map(below).collect()
@@ -193,9 +199,11 @@ async fn uniques(store: &dyn Store, reference: &dyn Store, expected: &Results) {
     };
     // A section of its own each time, so that the reference may be used again and again.
     let partition = TopicPartition::new(format!("reference-{}", uuid::Uuid::new_v4()), 0);
-    let next = Checkpoint { offset: 1, incarnation: 0, fingerprint: Fingerprint(0) };
+    let next = Checkpoint { offset: 1, ..Checkpoint::default() };
     let deltas = expected.uniques.iter().map(delta).collect();
-    let section = Section { partition, expect: None, next, gap: None, log_identity: LogIdentity::default(), deltas };
+    let log_identity = LogIdentity::default();
+    let (gap, switches, statuses) = (None, None, Vec::new());
+    let section = Section { partition, expect: None, next, gap, log_identity, switches, deltas, statuses };
     assert_eq!(reference.apply(0, &[section]).await.unwrap(), [Outcome::Applied]);
     let queries: Vec<_> = expected.uniques.keys().cloned().map(Query::Unique).collect();
     let (found, wanted) = (ask(store, queries.clone()).await, ask(reference, queries).await);
@@ -220,7 +228,8 @@ pub async fn dead_letters(log: &dyn Log, events: &Partitions) -> BTreeSet<Letter
             let topic = header("dlq-topic");
             assert_eq!(name, dead_letter_topic(&topic));
             let (number, offset) = (header("dlq-partition").parse().unwrap(), header("dlq-offset").parse().unwrap());
-            let source = events[&(topic.clone(), number)].iter().find(|source| source.offset == offset).unwrap();
+            let sources = &events[&(topic.clone(), number)];
+            let source = &sources[sources.binary_search_by_key(&offset, |source| source.offset).unwrap()];
             let kept = original_value(record.value.as_deref().unwrap(), &record.headers).unwrap();
             assert_eq!(
                 (Some(&*kept), &record.key),

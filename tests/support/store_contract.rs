@@ -1,22 +1,29 @@
 //! The contract of `Store`: functions over a fresh store, run on every implementation.
 //!
 //! `store_contract_tests!(make)` makes a test of each; `make` is an async function that returns a [`Fixture`].
-//! `store_contract_tests!(make, members only)` is for a store of which only heartbeats are asked.
+//! `store_contract_tests!(make, members only)` is for a store of which only heartbeats are asked, and
+//! `store_contract_tests!(make, sharded)` for one of three shards.
 
+pub mod by_time;
 pub mod claims;
+pub mod days;
+pub mod exchange;
 pub mod kinds;
 pub mod member_limits;
 pub mod members;
 pub mod moved;
 pub mod random;
 pub mod sections;
+pub mod shards;
+pub mod statuses;
 
 use std::{any::Any, pin::Pin};
 
 use streamgauge::{
+    core::shards::{shard_of, split},
     model::{
-        Answer, Checkpoint, Delta, Fingerprint, Key, Kind, LogIdentity, Membership, Origin, Outcome, Query,
-        RecentEntry, Refusal, RefusalReason, Section, TopicPartition,
+        Answer, Checkpoint, Delta, Fingerprint, Key, Kind, LogIdentity, Membership, Origin, Outcome, Presence,
+        Presences, Query, RecentEntry, Refusal, RefusalReason, Section, ShardId, TopicPartition,
     },
     store::Store,
 };
@@ -56,10 +63,19 @@ impl Fixture {
         drop(self.keep);
     }
 
+    /// How many shards the store has.
+    pub async fn shards(&self) -> ShardId {
+        self.store.positions(&[partition(0)]).await.unwrap()[0].len() as ShardId
+    }
+
+    /// Applies a section to each shard, with the keys that lie there. All answer the same.
     pub async fn apply_one(&self, section: Section) -> Outcome {
-        let outcomes = self.store.apply(0, &[section]).await.unwrap();
-        assert_eq!(outcomes.len(), 1);
-        outcomes[0].clone()
+        let mut all = Vec::new();
+        for part in split(&section, self.shards().await) {
+            all.extend(self.store.apply(all.len() as ShardId, &[part]).await.unwrap());
+        }
+        assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{all:?}");
+        all.swap_remove(0)
     }
 
     pub async fn ask(&self, query: Query) -> Answer {
@@ -73,6 +89,16 @@ impl Fixture {
         }
     }
 
+    /// Sweeps until a counter is gone.
+    pub async fn until_gone(&self, name: &str) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while self.counter(name).await.is_some() {
+            assert!(std::time::Instant::now() < deadline, "{name} outlives its time");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            self.store.sweep().await.unwrap();
+        }
+    }
+
     pub async fn checkpoint(&self, partition: &TopicPartition) -> Option<Checkpoint> {
         self.store.positions(std::slice::from_ref(partition)).await.unwrap()[0][0].checkpoint
     }
@@ -83,7 +109,7 @@ pub fn partition(number: i32) -> TopicPartition {
 }
 
 pub fn checkpoint(offset: i64) -> Checkpoint {
-    Checkpoint { offset, incarnation: 0, fingerprint: Fingerprint(7) }
+    Checkpoint { offset, fingerprint: Fingerprint(7), ..Checkpoint::default() }
 }
 
 /// A section of partition `number` that leads from one offset to another; below 0 is "none stored".
@@ -94,12 +120,18 @@ pub fn section(number: i32, from: i64, to: i64, deltas: Vec<(Key, Delta)>) -> Se
         next: checkpoint(to),
         gap: None,
         log_identity: LogIdentity::default(),
+        switches: None,
         deltas,
+        statuses: Vec::new(),
     }
 }
 
 pub fn count(name: &str, amount: i64) -> (Key, Delta) {
     (Key::new(Kind::Count, name), Delta::Count(amount))
+}
+
+pub fn count_until(name: &str, expire_at_ms: i64, sum: i64) -> (Key, Delta) {
+    (Key::new(Kind::Count, name), Delta::CountUntil { expire_at_ms, sum })
 }
 
 pub fn max(name: &str, value: i64) -> (Key, Delta) {
@@ -144,6 +176,17 @@ pub fn member(name: &str, counter: &str, operations: &[(&str, bool)]) -> (Key, D
     (Key::new(Kind::Member, name), delta)
 }
 
+/// What the latest events say of a set's elements: element, time, in or out, counter.
+pub fn by_time(name: &str, tombstones_ms: i64, events: &[(&str, i64, Origin, bool, &str)]) -> (Key, Delta) {
+    let mut presences = Presences { tombstones_ms, ..Presences::default() };
+    for (element, time_ms, origin, is_in, counter) in events {
+        let counter = (!counter.is_empty()).then(|| (*counter).into());
+        let presence = Presence { time_ms: *time_ms, origin: *origin, is_in: *is_in, counter };
+        presences.take((*element).into(), presence);
+    }
+    (Key::new(Kind::Member, name), Delta::MemberByTime(Box::new(presences)))
+}
+
 pub fn refused(key: &str, reason: RefusalReason) -> Outcome {
     Outcome::Refused(Refusal { key: key.to_owned(), reason })
 }
@@ -181,6 +224,19 @@ macro_rules! store_contract_tests {
                 a_group_that_was_lost_begins_anew;
         }
     };
+    ($make:path, sharded) => {
+        $crate::store_contract_tests! { $make, members only }
+        $crate::store_contract_tests! { $make;
+            sections: applied_and_again_changes_nothing, none_is_not_zero;
+            kinds: highest_and_latest, members_as_a_table, histories_keep_the_newest, rankings_sum_per_window,
+                uniques_are_estimated, counters_are_scanned_in_pages;
+            by_time: the_latest_event_decides_whoever_says_it;
+            shards: each_shard_stands_by_itself, first_offsets_are_the_same_in_every_shard,
+                counters_are_the_sum_of_their_pieces;
+            moved: a_table_of_rules_stands_beside_the_checkpoint;
+            statuses: statuses_come_with_their_section_or_not_at_all, other_groups_note_theirs_beside;
+        }
+    };
     ($make:path) => {
         $crate::store_contract_tests! { $make, members only }
         $crate::store_contract_tests! { $make;
@@ -188,10 +244,17 @@ macro_rules! store_contract_tests {
                 none_is_not_zero, gaps_and_the_log_are_noted, edges_of_64_bits, large_sections_at_the_cap,
                 a_section_twice_in_one_call, wrong_types_are_refused, numbers_that_are_none_are_refused,
                 a_forgotten_script_is_sent_again, results_are_plain;
-            kinds: highest_and_latest, members_as_a_table, histories_keep_the_newest, rankings_sum_per_window,
-                uniques_are_estimated, expired_keys_leave_no_trace, counters_are_scanned_in_pages;
+            kinds: highest_and_latest, members_as_a_table, cursors_that_no_page_gave_are_refused,
+                histories_keep_the_newest, rankings_sum_per_window, uniques_are_estimated, expired_keys_leave_no_trace, counters_are_scanned_in_pages;
+            by_time: the_latest_event_decides_whoever_says_it, what_was_taken_out_is_remembered_for_its_time,
+                a_set_that_the_log_ordered_goes_on_by_time;
+            days: counters_of_a_day_are_removed_when_it_is_over, a_late_event_brings_no_removed_counter_back,
+                many_that_expire_at_once_go_in_steps;
             claims: topics_belong_to_one_group, first_offsets_are_fixed_once, documents_compare_and_set;
-            moved: a_moved_checkpoint_voids_late_sections, a_first_checkpoint_set_by_hand_voids_late_sections;
+            moved: a_moved_checkpoint_voids_late_sections, a_first_checkpoint_set_by_hand_voids_late_sections,
+                a_table_of_rules_stands_beside_the_checkpoint;
+            statuses: statuses_come_with_their_section_or_not_at_all, other_groups_note_theirs_beside,
+                statuses_are_kept_for_their_time;
             random: any_history_equals_the_naive_fold;
         }
     };

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::process::Process;
 
 /// Runs a command on a data folder: exit code, standard output, standard error.
-fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
+pub fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_streamgauge"));
     command.env_clear().env("DATA_DIR", folder).env("KAFKA_LISTEN", "127.0.0.1:0").args(args);
     let Output { status, stdout, stderr } = command.output().unwrap();
@@ -18,7 +18,7 @@ fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-fn json_of(text: &str) -> Value {
+pub fn json_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 

@@ -11,8 +11,11 @@ use streamgauge::{
     catalog::{CatalogChoice, plan::Catalog},
     config::{Config, load},
     log::kafka::{KafkaLog, KafkaOptions},
-    model::{Checkpoint, Delta, Fingerprint, Key, LogIdentity, Outcome, Section, TopicPartition},
-    runtime::recount::{RecountError, Value, Verified},
+    model::{Checkpoint, Delta, Key, LogIdentity, Outcome, Section, TopicPartition},
+    runtime::{
+        outside,
+        recount::{RecountError, Value, Verified},
+    },
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -47,8 +50,12 @@ impl Counting {
 
 impl Place {
     pub async fn new() -> Self {
+        Self::of(Catalog::load(&CatalogChoice::default()).unwrap()).await
+    }
+
+    pub async fn of(catalog: Catalog) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let catalog = Arc::new(Catalog::load(&CatalogChoice::default()).unwrap());
+        let catalog = Arc::new(catalog);
         let settings = [
             ("DATA_DIR", folder.path().to_str().unwrap()),
             ("KAFKA_LISTEN", "127.0.0.1:0"),
@@ -64,6 +71,7 @@ impl Place {
         let forwards: Vec<String> =
             catalog.topics.iter().flat_map(|topic| topic.forward_targets().map(str::to_owned)).collect();
         results::create(&*parts.log, &forwards, 1).await;
+        results::create(&*parts.log, &[outside::TOPIC.to_owned()], 1).await;
         Self { folder, config, catalog, parts }
     }
 
@@ -111,15 +119,27 @@ impl Place {
         verified
     }
 
+    /// Counts all anew by the rules of now.
+    pub async fn rebuild(&self) {
+        let shadow = Shadow::for_rebuild(&self.config, &self.parts).await.unwrap();
+        let mut recount = shadow.recount(&self.config, &self.parts, self.catalog.topics.clone(), false);
+        assert_eq!(recount.plan(&self.config.kafka.group).await.unwrap().obstacles, [""; 0]);
+        recount.rebuild(shadow.exchange(), shadow.id(), None).await.unwrap();
+        recount.end().await;
+        shadow.remove().await.unwrap();
+    }
+
     /// Writes results that no record has brought.
     pub async fn tamper(&self, deltas: Vec<(Key, Delta)>) {
         let section = Section {
             partition: TopicPartition::new("somebody:else", 0),
             expect: None,
-            next: Checkpoint { offset: 1, incarnation: 0, fingerprint: Fingerprint(0) },
+            next: Checkpoint { offset: 1, ..Checkpoint::default() },
             gap: None,
             log_identity: LogIdentity::default(),
+            switches: None,
             deltas,
+            statuses: Vec::new(),
         };
         assert_eq!(self.parts.store.apply(0, &[section]).await.unwrap(), [Outcome::Applied]);
     }

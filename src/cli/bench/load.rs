@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::time::Instant;
 
-use super::{Args, Shape};
+use super::{Args, Shape, order};
 use crate::{
     app,
     config::Config,
@@ -87,7 +87,10 @@ impl<'a> Events<'a> {
                 some.get((draw % some.len().max(1) as u64) as usize).copied().unwrap_or(0)
             }
         };
-        let video = name(number_of_video);
+        let video = match self.args.shape {
+            Shape::Order => order::id(number),
+            Shape::Flat | Shape::Nested => name(number_of_video),
+        };
         let time_ms = self.first_ms + (number % SPREAD_MS) as i64;
         let value = match self.args.shape {
             Shape::Flat => format!(
@@ -100,9 +103,11 @@ impl<'a> Events<'a> {
                  \"watchedSeconds\":{},\"quality\":\"1080p\",\"tags\":[\"sports\",\"live\"]}}}}",
                 draw % 3600,
             ),
+            Shape::Order => order::event(number, user, draw, time_ms),
         };
         self.event_bytes = value.len();
-        let partition = partition_for_key(video.as_bytes(), self.args.partitions);
+        let is_first = matches!(self.args.shape, Shape::Order) && number % 100 < self.args.skew;
+        let partition = if is_first { 0 } else { partition_for_key(video.as_bytes(), self.args.partitions) };
         let record =
             OutRecord { key: Some(video.into_bytes()), value: Some(value.into_bytes()), ..OutRecord::default() };
         (TopicPartition::new(Arc::clone(&self.topic), partition), record)

@@ -1,7 +1,11 @@
-//! `bench`: the whole path, from a loaded topic to counters in the store, with the configured broker and store.
+//! `bench`: the whole path, from a loaded topic to counters in the store, or to a service that is delivered to, with the
+//! configured broker and store.
 
+mod deliver;
 mod kcat;
 mod load;
+mod order;
+mod target;
 mod timed;
 mod usage;
 
@@ -24,6 +28,8 @@ use crate::{
 
 /// How often the end is looked for.
 const POLL: Duration = Duration::from_millis(5);
+/// How long a broker rests after loading.
+const REST: Duration = Duration::from_secs(5);
 /// How long the counting may take altogether.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 
@@ -54,9 +60,21 @@ pub struct Args {
     /// Compression of the loaded records
     #[arg(long, value_enum, default_value_t = Codec::Lz4)]
     compression: Codec,
+    /// Deliver the events to a service on this machine that answers at once, instead of counting them
+    #[arg(long)]
+    deliver: bool,
+    /// With --deliver: how the events are written
+    #[arg(long, value_enum, default_value_t = deliver::Mode::Binary, requires = "deliver")]
+    mode: deliver::Mode,
+    /// With --deliver: requests in flight
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1000), requires = "deliver")]
+    concurrency: u64,
     /// Only load this topic; what the measurement starts itself
     #[arg(long, hide = true)]
     load: Option<String>,
+    /// Only be the service that is delivered to; what the measurement starts itself
+    #[arg(long, hide = true)]
+    answer: bool,
 }
 
 /// The shape of the events.
@@ -66,6 +84,8 @@ enum Shape {
     Flat,
     /// Metadata and data, about 400 bytes.
     Nested,
+    /// order.created of the commerce catalogue with its rules, about 430 bytes, each held against a JSON Schema.
+    Order,
 }
 
 impl Shape {
@@ -73,7 +93,13 @@ impl Shape {
         match self {
             Self::Flat => "flat",
             Self::Nested => "nested",
+            Self::Order => "order",
         }
+    }
+
+    /// What stands before the counters that add up to the events.
+    fn counters(self) -> &'static str {
+        if matches!(self, Self::Order) { "user:" } else { "video:" }
     }
 }
 
@@ -144,15 +170,24 @@ fn catalogue(topic: &str, args: &Args) -> String {
 }
 
 fn compiled(topic: &str, args: &Args) -> anyhow::Result<Arc<Catalog>> {
-    let source = Source { file: "bench.toml".to_owned(), text: catalogue(topic, args) };
-    let catalog =
+    let is_order = matches!(args.shape, Shape::Order);
+    let text = if is_order { order::catalogue(topic, args.partitions) } else { catalogue(topic, args) };
+    let source = Source { file: "bench.toml".to_owned(), text };
+    let mut catalog =
         compile(&[source]).map_err(|findings| anyhow::anyhow!("the bench's catalogue is wrong: {findings:?}"))?;
+    if is_order {
+        order::hold_against_schema(&mut catalog)?;
+    }
     Ok(Arc::new(catalog))
 }
 
 /// Runs the measurement. The exit code is 1 where the counters do not add up to the events.
 pub(super) async fn run(args: Args, mut config: Config, out: &mut dyn Write) -> anyhow::Result<u8> {
     telemetry::logging::install("warn", telemetry::logging::Format::Text)?;
+    if args.answer {
+        target::answer(out).await?;
+        return Ok(0);
+    }
     let run = uuid::Uuid::new_v4().simple().to_string();
     let topic = args.load.clone().unwrap_or_else(|| format!("bench.{}", &run[..8]));
     let catalog = compiled(&topic, &args)?;
@@ -183,6 +218,16 @@ pub(super) async fn run(args: Args, mut config: Config, out: &mut dyn Write) -> 
     };
     let spread = if args.skew == 0 { "evenly".to_owned() } else { format!("{} % in one", args.skew) };
     writeln!(out, "{loaded}: {topic}, {} partitions ({spread}), {}", args.partitions, args.compression.told())?;
+    if let LogChoice::Kafka { .. } = &config.log {
+        // On the same cores it goes on for a while with what it was given: writing, compiling, collecting garbage.
+        writeln!(out, "the broker is left alone for {} s", REST.as_secs())?;
+        tokio::time::sleep(REST).await;
+    }
+    if args.deliver {
+        let code = deliver::measure((&args, &topic), config, &parts, &catalog, out).await?;
+        parts.close().await?;
+        return Ok(code);
+    }
     let code = measure(&args, &config, &parts, &store, catalog, out).await?;
     if let LogChoice::Kafka { brokers } = &config.log
         && let Some(told) = kcat::drain(&brokers.join(","), &topic, args.events).await?
@@ -219,9 +264,10 @@ async fn measure(
     stop.cancel();
     counting.await??;
 
-    let sum = counted(&engine).await?;
+    let sum = counted(&engine, args.shape.counters()).await?;
     let seconds = took.as_secs_f64();
-    writeln!(out, "rules: {}", args.rules.told())?;
+    let rules = if matches!(args.shape, Shape::Order) { order::RULES } else { args.rules.told() };
+    writeln!(out, "rules: {rules}")?;
     writeln!(out, "counted {} events in {seconds:.3} s: {:.0} events/s", args.events, args.events as f64 / seconds)?;
     writeln!(
         out,
@@ -237,12 +283,12 @@ async fn measure(
     Ok(u8::from(difference != 0))
 }
 
-/// The sum over all counters in the store.
-async fn counted(engine: &Engine) -> anyhow::Result<u64> {
+/// The sum over the counters in the store whose names begin like this.
+async fn counted(engine: &Engine, prefix: &str) -> anyhow::Result<u64> {
     const PAGE: usize = 1000;
     let (mut sum, mut cursor) = (0_i64, String::new());
     loop {
-        let page = engine.counting.store.scan("video:", &cursor, PAGE).await?;
+        let page = engine.counting.store.scan(prefix, &cursor, PAGE).await?;
         sum += page.counters.iter().map(|(_, value)| value).sum::<i64>();
         match page.cursor {
             Some(next) => cursor = next,

@@ -76,6 +76,10 @@ impl Store for Timed {
         self.store.scan(prefix, cursor, limit).await
     }
 
+    async fn sweep(&self) -> Result<bool, StoreError> {
+        self.store.sweep().await
+    }
+
     async fn swap(&self, swaps: &[Swap]) -> Result<Vec<SwapOutcome>, StoreError> {
         self.store.swap(swaps).await
     }

@@ -15,7 +15,8 @@ use crate::{
     catalog::{Feeds, plan::Catalog},
     config::Config,
     log::Log,
-    model::{Kind, TopicPartition},
+    model::{Kind, StoredPosition, TopicPartition},
+    runtime::imports::{Import, imports},
     store::Store,
 };
 
@@ -25,6 +26,8 @@ const MAX_COUNTERS: usize = 10_000_000;
 const PAGE: usize = 5_000;
 /// How often all is read anew because counting went on meanwhile.
 const MAX_TRIES: usize = 3;
+/// What stands before the names of the parts of imports.
+const IMPORT: &str = "import:";
 
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct ExportArgs {
@@ -46,6 +49,10 @@ struct Header<'a> {
     /// All totals are of the moment that the checkpoints tell.
     consistent: bool,
     checkpoints: BTreeMap<String, i64>,
+    /// The incarnation of each shard's results, by partition: another one, and they were made anew or moved since.
+    incarnations: BTreeMap<String, Vec<u32>>,
+    /// Parts of imports that are in the totals.
+    imports: Vec<String>,
 }
 
 /// A further line.
@@ -60,6 +67,8 @@ struct Line<'a> {
 struct Totals {
     counters: BTreeMap<String, i64>,
     checkpoints: BTreeMap<String, i64>,
+    incarnations: BTreeMap<String, Vec<u32>>,
+    imports: Vec<String>,
     is_consistent: bool,
 }
 
@@ -80,7 +89,8 @@ pub(super) async fn run(args: &ExportArgs, config: &Config, out: &mut dyn Write)
     }
     if !totals.is_consistent {
         eprintln!(
-            "counting went on while the counters were read, so they are not all of one moment: stop it first where that matters"
+            "counting went on while the counters were read, or shards of the store stand apart, so they are not all of one \
+             moment: let it catch up, then stop it first where that matters"
         );
     }
     Ok(0)
@@ -102,26 +112,54 @@ async fn totals(catalog: &Catalog, log: &dyn Log, store: &dyn Store) -> anyhow::
     let partitions: Vec<TopicPartition> = known
         .flat_map(|topic| (0..topic.partitions).map(|number| TopicPartition::new(topic.name.as_str(), number)))
         .collect();
-    let mut before = checkpoints(store, &partitions).await?;
     for left in (0..MAX_TRIES).rev() {
+        let known = imports(store).await?;
+        let parts = known.iter().flat_map(Import::partitions);
+        let all: Vec<TopicPartition> = partitions.iter().cloned().chain(parts).collect();
+        let before = store.positions(&all).await?;
         let counters = counters(store).await?;
-        let after = checkpoints(store, &partitions).await?;
-        let is_consistent = before == after;
+        let after = store.positions(&all).await?;
+        let is_consistent = are_of_one_moment(&before, &after) && imports(store).await? == known;
         if is_consistent || left == 0 {
-            return Ok(Totals { counters, checkpoints: after, is_consistent });
+            let (parts, checkpoints): (BTreeMap<String, i64>, _) =
+                lowest(&all, &after).into_iter().partition(|(name, _)| name.starts_with(IMPORT));
+            return Ok(Totals {
+                counters,
+                checkpoints,
+                incarnations: incarnations(&partitions, &after),
+                imports: parts.into_keys().collect(),
+                is_consistent,
+            });
         }
-        before = after;
     }
     anyhow::bail!("nothing was read")
 }
 
-async fn checkpoints(store: &dyn Store, partitions: &[TopicPartition]) -> anyhow::Result<BTreeMap<String, i64>> {
-    let positions = store.positions(partitions).await?;
-    let lowest = |(partition, shards): (&TopicPartition, Vec<crate::model::StoredPosition>)| {
-        let offset = shards.iter().filter_map(|shard| shard.checkpoint).map(|checkpoint| checkpoint.offset).min();
-        offset.map(|offset| (partition.to_string(), offset))
+/// No checkpoint of any shard has moved, and all shards stand at the same offset.
+fn are_of_one_moment(before: &[Vec<StoredPosition>], after: &[Vec<StoredPosition>]) -> bool {
+    let at = |shard: &StoredPosition| shard.checkpoint.map(|checkpoint| checkpoint.offset);
+    let is_level = |shards: &Vec<StoredPosition>| shards.iter().all(|shard| at(shard) == at(&shards[0]));
+    let checkpoints = |positions: &[Vec<StoredPosition>]| -> Vec<_> {
+        positions.iter().flatten().map(|shard| shard.checkpoint).collect()
     };
-    Ok(partitions.iter().zip(positions).filter_map(lowest).collect())
+    checkpoints(before) == checkpoints(after) && after.iter().all(is_level)
+}
+
+/// Up to where all shards have counted; not listed where one has not begun.
+fn lowest(partitions: &[TopicPartition], positions: &[Vec<StoredPosition>]) -> BTreeMap<String, i64> {
+    let lowest = |(partition, shards): (&TopicPartition, &Vec<StoredPosition>)| {
+        let offsets: Option<Vec<i64>> = shards.iter().map(|shard| Some(shard.checkpoint?.offset)).collect();
+        Some((partition.to_string(), offsets?.into_iter().min()?))
+    };
+    partitions.iter().zip(positions).filter_map(lowest).collect()
+}
+
+fn incarnations(partitions: &[TopicPartition], positions: &[Vec<StoredPosition>]) -> BTreeMap<String, Vec<u32>> {
+    let incarnations = |(partition, shards): (&TopicPartition, &Vec<StoredPosition>)| {
+        let each: Option<Vec<u32>> = shards.iter().map(|shard| Some(shard.checkpoint?.incarnation)).collect();
+        Some((partition.to_string(), each?))
+    };
+    partitions.iter().zip(positions).filter_map(incarnations).collect()
 }
 
 async fn counters(store: &dyn Store) -> anyhow::Result<BTreeMap<String, i64>> {
@@ -150,6 +188,8 @@ fn write(totals: &Totals, catalog: &Catalog, config: &Config, out: &mut dyn Writ
         counters: totals.counters.len(),
         consistent: totals.is_consistent,
         checkpoints: totals.checkpoints.clone(),
+        incarnations: totals.incarnations.clone(),
+        imports: totals.imports.clone(),
     };
     writeln!(out, "{}", serde_json::to_string(&header)?)?;
     for (name, value) in &totals.counters {

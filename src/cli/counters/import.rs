@@ -1,6 +1,10 @@
 //! `counters import`: totals that were counted elsewhere, added to the counters, each file once.
 
-use std::{collections::BTreeMap, io::Write, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
@@ -42,8 +46,8 @@ struct Line {
 
 /// What a file holds.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Content {
-    totals: Vec<Total>,
+pub(super) struct Content {
+    pub(super) totals: Vec<Total>,
     /// Names whose value is the latest one: what is added to that later would be wrong.
     left_out: Vec<String>,
     /// Names that no rule makes.
@@ -52,14 +56,8 @@ struct Content {
 
 pub(super) async fn run(args: &ImportArgs, config: &Config, out: &mut dyn Write) -> anyhow::Result<u8> {
     let catalog = run::catalog(config)?;
+    let text = text_of(&args.file)?;
     let doing = || format!("reading {}", args.file.display());
-    let size = std::fs::metadata(&args.file).with_context(doing)?.len();
-    ensure!(
-        size <= MAX_FILE_BYTES,
-        "{} has {size} bytes, at most {MAX_FILE_BYTES} are taken: split it",
-        args.file.display()
-    );
-    let text = std::fs::read_to_string(&args.file).with_context(doing)?;
     let content = read(&text, &Feeds::of(&catalog.topics)).with_context(doing)?;
     let (import, file_parts) = Import::of(text.as_bytes(), &content.totals);
     let parts = open(config, &catalog).await?;
@@ -75,8 +73,20 @@ pub(super) async fn run(args: &ImportArgs, config: &Config, out: &mut dyn Write)
     Ok(0)
 }
 
+/// A file of totals, whole.
+pub(super) fn text_of(path: &Path) -> anyhow::Result<String> {
+    let doing = || format!("reading {}", path.display());
+    let size = std::fs::metadata(path).with_context(doing)?.len();
+    ensure!(
+        size <= MAX_FILE_BYTES,
+        "{} has {size} bytes, at most {MAX_FILE_BYTES} are taken: split it",
+        path.display()
+    );
+    std::fs::read_to_string(path).with_context(doing)
+}
+
 /// Reads and judges a file. Nothing of a file with a mistake is taken.
-fn read(text: &str, feeds: &Feeds) -> anyhow::Result<Content> {
+pub(super) fn read(text: &str, feeds: &Feeds) -> anyhow::Result<Content> {
     let mut content = Content::default();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut announced = None;
@@ -136,7 +146,9 @@ fn take(line: Line, feeds: &Feeds, content: &mut Content) -> anyhow::Result<()> 
             if made.is_none() {
                 content.unknown.push(line.name.clone());
             }
-            content.totals.push(Total { name: line.name, value: line.value, is_max: kind == Kind::Max });
+            let is_max = kind == Kind::Max;
+            let expire_at_ms = feeds.expires_at_ms(&line.name).filter(|_| !is_max);
+            content.totals.push(Total { name: line.name, value: line.value, is_max, expire_at_ms });
         }
         other => bail!("{:?} is no counter but a {other:?} by the catalogue's rules", line.name),
     }
@@ -203,7 +215,7 @@ mod tests {
         let header = r#"{"streamgauge":"counters","version":1,"counters":2}"#;
         let (views, likes) =
             (r#"{"name":"video:1:views","value":5}"#, r#"{"name":"video:1:likes","value":-1,"kind":"count"}"#);
-        let total = |name: &str, value| Total { name: name.to_owned(), value, is_max: false };
+        let total = |name: &str, value| Total { name: name.to_owned(), value, is_max: false, expire_at_ms: None };
         let both = vec![total("video:1:views", 5), total("video:1:likes", -1)];
         assert_eq!(read_lines(&[header, views, likes]).unwrap().totals, both);
         assert_eq!(read_lines(&[views, "", likes]).unwrap(), Content { totals: both, ..Content::default() });

@@ -1,9 +1,11 @@
-//! `counters`: results of the running process (`get`, `top`), the store held against the log (`verify`), and totals moved in
-//! and out (`export`, `import`).
+//! `counters`: results of the running process (`get`, `top`), the store held against the log (`verify`) and made anew from it
+//! (`rebuild`), and totals moved in and out (`export`, `import`).
 
 mod export;
 mod import;
 mod progress;
+mod rebuild;
+mod snapshot;
 mod verify;
 
 use std::io::{IsTerminal, Write, stdout};
@@ -13,6 +15,7 @@ use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
+pub(super) use self::verify::say;
 use super::local;
 use crate::{
     app::Parts,
@@ -57,6 +60,8 @@ enum Command {
     },
     /// Recount from the log and print every key that differs; exit code 0 none, 1 some, 2 it cannot be said
     Verify(verify::VerifyArgs),
+    /// Recount from the log and put the outcome in place of what is stored, while counting goes on
+    Rebuild(rebuild::RebuildArgs),
     /// Write the totals of all counters as NDJSON
     Export(export::ExportArgs),
     /// Add totals that were counted elsewhere, each file once
@@ -72,6 +77,7 @@ pub async fn run(args: CountersArgs, config: &Config, out: &mut dyn Write) -> an
         Command::Get { keys, json } => get(&keys, json, config, out).await,
         Command::Top { key, window, limit, json } => top(&key, window.as_deref(), limit, json, config, out).await,
         Command::Verify(args) => verify::run(&args, config, out).await,
+        Command::Rebuild(args) => rebuild::run(&args, config, out).await,
         Command::Export(args) => export::run(&args, config, out).await,
         Command::Import(args) => import::run(&args, config, out).await,
     }

@@ -39,10 +39,14 @@ async fn bar(progress: &Progress) -> Infallible {
     }
     loop {
         let compared = progress.compared.load(Ordering::Relaxed);
+        let exchanged = progress.exchanged.load(Ordering::Relaxed);
         shown.0.set_length(progress.offsets.load(Ordering::Relaxed));
         shown.0.set_position(progress.read.load(Ordering::Relaxed));
         if compared > 0 {
             shown.0.set_message(format!("{compared} keys compared"));
+        }
+        if exchanged > 0 {
+            shown.0.set_message(format!("{exchanged} keys exchanged"));
         }
         tokio::time::sleep(BAR_EVERY).await;
     }
@@ -54,10 +58,10 @@ async fn lines(progress: &Progress) -> Infallible {
     loop {
         tokio::time::sleep(LINE_EVERY).await;
         eprintln!(
-            "{} of {} offsets recounted, {} keys compared after {} s",
+            "{} of {} offsets recounted, {} keys compared or exchanged after {} s",
             progress.read.load(Ordering::Relaxed),
             progress.offsets.load(Ordering::Relaxed),
-            progress.compared.load(Ordering::Relaxed),
+            progress.compared.load(Ordering::Relaxed) + progress.exchanged.load(Ordering::Relaxed),
             began.elapsed().as_secs()
         );
     }

@@ -1,11 +1,11 @@
 //! `counters verify`: the store held against the log.
 
-use std::{io::Write, sync::Arc};
+use std::{io::Write, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use serde_json::{Map, Value as Json, json};
 
-use super::{super::run, open, progress, wants_json, write_table};
+use super::{super::run, open, progress, snapshot, wants_json, write_table};
 use crate::{
     app::{Parts, Shadow},
     catalog::{
@@ -15,7 +15,7 @@ use crate::{
     cli::explain,
     config::Config,
     model::Kind,
-    runtime::recount::{Difference, Recount, Value, Verified},
+    runtime::recount::{Difference, Recount, Snapshot, Value, Verified},
 };
 
 /// Nothing can be said.
@@ -28,6 +28,9 @@ pub(super) struct VerifyArgs {
     /// Only this topic, and those that share counters with it; may be given more than once [default: all]
     #[arg(long = "topic", value_name = "TOPIC")]
     topics: Vec<String>,
+    /// Begin at the totals of this export instead of where the group began, and compare counters only
+    #[arg(long, value_name = "FILE", conflicts_with = "topics")]
+    from: Option<PathBuf>,
     /// JSON, also on a terminal
     #[arg(long)]
     json: bool,
@@ -55,7 +58,7 @@ pub(super) async fn run(args: &VerifyArgs, config: &Config, out: &mut dyn Write)
 }
 
 #[expect(clippy::print_stderr, reason = "for people, beside what is written")]
-fn say(text: &str) {
+pub(in crate::cli) fn say(text: &str) {
     eprintln!("{text}");
 }
 
@@ -67,13 +70,14 @@ async fn verify(args: &VerifyArgs, config: &Config) -> anyhow::Result<Verified> 
         let names: Vec<&str> = topics.iter().map(|topic| &*topic.name).collect();
         say(&format!("with the topics that share counters: {}", names.join(", ")));
     }
+    let from = args.from.as_deref().map(|path| snapshot::read(path, &config.kafka.group, &catalog)).transpose()?;
     let parts = open(config, &catalog).await?;
-    let verified = with_shadow(config, &parts, topics, is_part).await;
+    let verified = with_shadow(config, &parts, topics, is_part, from).await;
     parts.close().await?;
     verified
 }
 
-fn chosen(catalog: &Catalog, names: &[String]) -> anyhow::Result<Vec<Arc<Topic>>> {
+pub(super) fn chosen(catalog: &Catalog, names: &[String]) -> anyhow::Result<Vec<Arc<Topic>>> {
     if names.is_empty() {
         return Ok(catalog.topics.clone());
     }
@@ -93,6 +97,7 @@ async fn with_shadow(
     parts: &Parts,
     topics: Vec<Arc<Topic>>,
     is_part: bool,
+    from: Option<Snapshot>,
 ) -> anyhow::Result<Verified> {
     let stopped = run::stop_signal();
     tokio::pin!(stopped);
@@ -102,6 +107,9 @@ async fn with_shadow(
     };
     let shadow = opened.context("making room for the recount")?;
     let mut recount = shadow.recount(config, parts, topics, is_part);
+    if let Some(snapshot) = from {
+        recount = recount.from_snapshot(snapshot);
+    }
     let verified = tokio::select! {
         verified = watched(&mut recount) => verified,
         name = &mut stopped => name.map_err(Into::into).and_then(|name| Err(anyhow::anyhow!("{name} received before it was done"))),
@@ -156,6 +164,8 @@ fn to_json(verified: &Verified) -> Json {
         "compared": verified.compared,
         "recounted": verified.recounted,
         "uncompared": verified.uncompared,
+        "leftAside": verified.left_aside,
+        "cutWindows": verified.cut_windows.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "positions": positions,
     })
 }
@@ -176,6 +186,21 @@ fn show(verified: &Verified, out: &mut dyn Write) -> anyhow::Result<()> {
         (many, true) => format!("{many} differences, and no more were looked for"),
     };
     writeln!(out, "{differences}: {compared} keys compared, {recounted} offsets recounted")?;
+    if verified.left_aside > 0 {
+        writeln!(
+            out,
+            "{} counters were left aside: of the latest values, and of what the members of a set move, an export does not say enough",
+            verified.left_aside
+        )?;
+    }
+    if !verified.cut_windows.is_empty() {
+        writeln!(
+            out,
+            "of {} partitions the log has lost a part of the duplicate window before the export: an event behind it that repeats one \
+             from there counts once more here",
+            verified.cut_windows.len()
+        )?;
+    }
     if !verified.uncompared.is_empty() {
         let names: Vec<&str> = verified.uncompared.iter().take(SHOWN_UNCOMPARED).map(String::as_str).collect();
         let many = verified.uncompared.len();

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{screen::Screen, traffic::Site};
 use crate::{
-    app::App,
+    app::{App, Handlers},
     catalog::{
         CatalogChoice, parse_ms,
         plan::{Catalog, dead_letter_topic},
@@ -71,7 +71,7 @@ pub(super) async fn run(args: Args, environment: &Environment) -> anyhow::Result
     let config = load(&settings(environment, &folder), None)?.config;
     telemetry::logging::install(&config.running.log_level, telemetry::logging::Format::Text)?;
     let catalog = Arc::new(Catalog::load(&CatalogChoice { names: vec!["video".to_owned()], path: None })?);
-    let mut app = App::start(&config, catalog, telemetry::metrics::install()?).await?;
+    let mut app = App::start(&config, catalog, telemetry::metrics::install()?, Handlers::new()).await?;
     let mut screen = Screen::new();
     screen.welcome(&app);
     wait_for_topics(&app).await?;

@@ -6,7 +6,7 @@
 mod change;
 mod goal;
 mod show;
-mod standing;
+pub(super) mod standing;
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
+pub(super) use self::show::write_table;
 use self::{
     change::Change,
     goal::{Goal, Target},
@@ -205,7 +206,8 @@ impl Work<'_> {
             changes.push(Change { standing, to });
         }
         change::check_range(&changes, false)?;
-        Ok(Plan { changes, notes: absent.iter().map(|topic| format!("the log has no topic {topic}")).collect() })
+        let notes = absent.iter().map(|topic| format!("the log has no topic {topic}")).collect();
+        Ok(Plan { changes, notes, ..Plan::default() })
     }
 
     async fn import(&self, group: &str, topics: &[String]) -> anyhow::Result<Plan> {
@@ -237,7 +239,7 @@ impl Work<'_> {
                  for a clean cut"
             ));
         }
-        Ok(Plan { changes, notes })
+        Ok(Plan { changes, notes, from_group: Some(group.to_owned()) })
     }
 
     /// Says what would be done; with `--execute` does it.

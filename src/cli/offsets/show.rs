@@ -1,6 +1,6 @@
 //! What `offsets` prints: tables and sentences for people, JSON for scripts.
 
-use std::io::Write;
+use std::{collections::BTreeSet, io::Write};
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
@@ -18,6 +18,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What else the user should know.
     pub notes: Vec<String>,
+    /// Whose offsets these are: it has counted what lies before them.
+    pub from_group: Option<String>,
 }
 
 /// Writes how partitions stand.
@@ -126,7 +128,11 @@ pub fn plan(
         writeln!(out, "Note: {note}.")?;
     }
     warn(plan, reset, out)?;
-    writeln!(out, "Nothing is changed yet: --execute does it.")?;
+    let last = match plan.changes.is_empty() {
+        true => "There is nothing to move.",
+        false => "Nothing is changed yet: --execute does it.",
+    };
+    writeln!(out, "{last}")?;
     Ok(())
 }
 
@@ -138,13 +144,20 @@ fn warn(plan: &Plan, reset: OffsetReset, out: &mut dyn Write) -> anyhow::Result<
     if again > 0 {
         writeln!(
             out,
-            "Up to {again} records are counted AGAIN: what they added stays in the counters and is added once more. To have \
-             exact totals from the log instead, count it anew under another REDIS_KEY_PREFIX; `streamgauge counters verify` \
-             tells whether what is stored is what the log says."
+            "Up to {again} records are counted AGAIN: what they added stays in the counters and is added once more. For exact \
+             totals from the log run `streamgauge counters rebuild{}`, now or afterwards: nothing has to stop for it.",
+            topics_again(plan, reset)
         )?;
     }
-    if skipped > 0 {
-        writeln!(out, "Up to {skipped} records are SKIPPED: they are in no counter.")?;
+    let is_begun = plan.changes.iter().any(|change| change.standing.checkpoint().is_some());
+    match &plan.from_group {
+        _ if skipped == 0 => {}
+        Some(group) if !is_begun => writeln!(
+            out,
+            "Up to {skipped} records are not counted here, since group {group:?} has counted them: bring its totals in with \
+             `streamgauge counters import`."
+        )?,
+        _ => writeln!(out, "Up to {skipped} records are SKIPPED: they are in no counter.")?,
     }
     for (topic, rules) in counters(&plan.changes, reset) {
         writeln!(out, "{topic} feeds:")?;
@@ -155,7 +168,15 @@ fn warn(plan: &Plan, reset: OffsetReset, out: &mut dyn Write) -> anyhow::Result<
     Ok(())
 }
 
-fn write_table<const N: usize>(
+/// The topics that are counted again, as `counters rebuild` takes them.
+fn topics_again(plan: &Plan, reset: OffsetReset) -> String {
+    let again = plan.changes.iter().filter(|change| change.effect(reset).counted_again > 0);
+    let topics: BTreeSet<&str> = again.map(|change| &*change.standing.partition.topic).collect();
+    topics.into_iter().map(|topic| format!(" --topic {topic}")).collect()
+}
+
+/// Writes a table whose columns `numbers` stand to the right.
+pub(in crate::cli) fn write_table<const N: usize>(
     header: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
     numbers: std::ops::Range<usize>,

@@ -35,9 +35,9 @@ fn tls_is_on_where_its_files_are_named_or_it_is_asked_for() {
     let identity = Some(("c".into(), "k".into()));
     for (pairs, expected) in [
         (&[][..], None),
-        (&[("KAFKA_TLS_ENABLED", "true")], Some(KafkaTls::default())),
-        (&[("KAFKA_TLS_CA", "ca")], Some(KafkaTls { ca: Some("ca".into()), identity: None })),
-        (&both, Some(KafkaTls { ca: None, identity })),
+        (&[("KAFKA_TLS_ENABLED", "true")], Some(TlsConfig::default())),
+        (&[("KAFKA_TLS_CA", "ca")], Some(TlsConfig { ca: Some("ca".into()), identity: None })),
+        (&both, Some(TlsConfig { ca: None, identity })),
         (&[("KAFKA_TLS_CA", "ca"), ("KAFKA_TLS_ENABLED", "false")], None),
     ] {
         assert_eq!(loaded(pairs).config.kafka.tls, expected, "{pairs:?}");

@@ -1,6 +1,10 @@
 //! What is done in every case.
 
 use super::*;
+use crate::{
+    core::card::{Card, TopicCard},
+    model::Fingerprint,
+};
 
 fn partition() -> TopicPartition {
     TopicPartition::new("t", 0)
@@ -82,4 +86,26 @@ fn every_case_of_target_lease_and_phase() {
         let orders = orders(&"me".into(), &targets, &roster(lease), &doing);
         assert_eq!(told(&orders), *expected, "target {target:?}, lease {lease:?}, {phase:?}");
     }
+}
+
+#[test]
+fn what_a_member_waits_for_does_not_go_back_when_another_one_comes() {
+    const COUNT: i32 = 6;
+    let topics = BTreeMap::from([("t".to_owned(), TopicCard::new(COUNT, Fingerprint(1), None))]);
+    let about = Card { version: card::VERSION, topics, ..Card::default() }.to_bytes();
+    let lease = |number: i32| {
+        let lease = Lease { holder: "a".into(), next: (number < COUNT / 2).then(|| "b".into()) };
+        (TopicPartition::new("t", number), lease)
+    };
+    let roster = Roster {
+        version: 1,
+        members: ["a", "b", "c"].map(|name| (name.into(), about.clone())).into(),
+        leases: (0..COUNT).map(lease).collect(),
+    };
+    let (targets, _) = targets(&roster);
+    let of = |name: &str| -> Vec<i32> {
+        let own = targets.iter().filter(|(_, member)| &***member == name);
+        own.map(|(partition, _)| partition.partition).collect()
+    };
+    assert_eq!((of("a"), of("b"), of("c")), (vec![3, 4], vec![0, 1], vec![2, 5]));
 }

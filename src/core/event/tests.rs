@@ -1,5 +1,7 @@
 //! Records as events, in tables: shapes told apart, versions, times, ids, and where fields are looked for.
 
+mod envelopes;
+
 use super::*;
 use crate::catalog::{self, Source};
 
@@ -24,7 +26,12 @@ type Read = (&'static str, String, Option<String>, Option<i64>, String);
 
 /// Reads a record; where it is a dead letter, the reason's code.
 fn read(topic: &Topic, value: &str) -> Result<Read, &'static str> {
-    let headers: [(&[u8], Option<&[u8]>); 1] = [(b"event-id", Some(b"h"))];
+    read_with(topic, &[("event-id", "h")], value)
+}
+
+/// Reads a record with these headers.
+fn read_with(topic: &Topic, headers: &[(&str, &str)], value: &str) -> Result<Read, &'static str> {
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))).collect();
     let record = RecordRef { offset: 0, timestamp_ms: RECORD_MS, key: None, value: None, headers: &headers };
     let (layout, mut scratch) = (Layout::new(topic), Scratch::default());
     let event = decode(topic, &layout, &mut scratch, value.as_bytes(), &record).map_err(|reason| reason.code())?;
@@ -55,6 +62,18 @@ fn shapes_are_told_apart_in_order() {
         (&all, r#"{"type":5,"a":1}"#, Ok(("bare", "1"))),
         (&all, r#"{"a":1}"#, Ok(("bare", "1"))),
         (&two_types, r#"{"a":1}"#, Err("no-shape")),
+        // Wide has its type at the top, also where it has metadata.
+        (&all, r#"{"eventType":"e","data":{"a":5}}"#, Ok(("wide", "5"))),
+        (&all, r#"{"eventType":"e","data":{"a":5},"metadata":{"sessionId":"s"}}"#, Ok(("wide", "5"))),
+        (&all, r#"{"eventType":"x","data":{"a":5},"metadata":{"eventType":"e"}}"#, Ok(("nested", "5"))),
+        (&flat_first, r#"{"eventType":"x","data":{"a":5},"metadata":{}}"#, Ok(("nested", "5"))),
+        (&all, r#"{"eventType":"x","data":{"a":5}}"#, Err("unknown-type")),
+        (&all, r#"{"eventType":5,"data":{},"a":6}"#, Ok(("bare", "6"))),
+        (&all, r#"{"specversion":"1.0","type":"e","data":{"a":7},"metadata":{}}"#, Ok(("cloudevents", "7"))),
+        (&all, r#"{"specversion":"1.0","type":"e"}"#, Ok(("cloudevents", "-"))),
+        (&all, r#"{"specversion":"1.0","type":"e","data":"text"}"#, Ok(("cloudevents", "-"))),
+        (&all, r#"{"specversion":"2.0","type":"e","a":8}"#, Ok(("flat", "8"))),
+        (&flat_first, r#"{"specversion":"1.0","type":"e","a":9}"#, Ok(("flat", "9"))),
         (&flat_first, r#"{"a":1}"#, Err("no-shape")),
         (&all, r#"{"metadata":{},"data":[],"a":2}"#, Ok(("bare", "2"))),
         // A bare event may have a type of its own, and be wrapped by NestJS.

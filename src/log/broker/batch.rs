@@ -2,7 +2,9 @@
 //!
 //! `log/record` has the layout of a batch.
 
-use crate::log::record::{Attributes, CRC_AT, CRC_FROM, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC, MAGIC_AT};
+use crate::log::record::{
+    self, Attributes, CRC_AT, CRC_FROM, Compression, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC, MAGIC_AT,
+};
 
 /// Most bytes of one batch, as Kafka's `message.max.bytes`, only larger: a laptop's topics have no one to set it.
 pub const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
@@ -127,6 +129,18 @@ pub fn read_produced(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
         return Err(BatchError::Invalid("transactions are not supported"));
     }
     Ok(header)
+}
+
+/// Compresses batches anew that were checked; those that are so already stay as they are.
+pub fn recompress(bytes: &[u8], compression: Compression) -> Result<Vec<u8>, BatchError> {
+    let mut kept = Vec::with_capacity(bytes.len());
+    for batch in record::batches(bytes) {
+        let batch = batch.map_err(|_| BatchError::Incomplete)?;
+        let failed =
+            |_| BatchError::Invalid("its records cannot be decompressed, or take too much as the topic keeps them");
+        record::recompress(&batch, compression, &mut kept).map_err(failed)?;
+    }
+    Ok(kept)
 }
 
 /// Gives the batch at the start of `bytes` its place in the log. Both fields lie before what the checksum covers.

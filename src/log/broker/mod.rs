@@ -19,7 +19,7 @@
 //!
 //! # Files
 //! ```text
-//! LOCK                                   held while the process lives; a second one is refused
+//! LOCK                                   held while the process lives; a second one is refused. Says its pid, and where it listens
 //! broker.json                            cluster id; topics with their ids, partition counts and settings; replaced whole
 //! offsets.jsonl                          committed offsets, appended to and now and then written anew
 //! video.views-0/00000000000000000000.log    record batches as Kafka has them (v2), by base offset
@@ -27,8 +27,8 @@
 //! video.views-0/00000000000000004711.producers  the idempotent producers as they were at this offset, a segment's end
 //! video.views-0/log-start                the first offset that is held, once records were deleted
 //! ```
-//! Batches are kept as they came, compressed or not; only base offset and leader epoch are filled in, which the checksum does
-//! not cover. The last segment is checked whole on opening (256 MiB at most, a few hundred milliseconds if it is cold);
+//! Batches are kept as they came, compressed or not, unless the topic names a codec; else only base offset and leader epoch are
+//! filled in, which the checksum does not cover. The last segment is checked whole on opening (256 MiB at most, a few hundred milliseconds if it is cold);
 //! sealed ones by their length then, and batch by batch when they are read: a batch that fails is answered with
 //! `CORRUPT_MESSAGE` and named in the log, never skipped. A sealed segment that is missing or shortened refuses the start
 //! ([`BrokerError::SealedSegmentCorrupt`]).
@@ -43,8 +43,8 @@
 //! Kafka's `retention.ms` (7 days unless the topic says otherwise) and `retention.bytes` (no limit), looked at every five
 //! minutes and at the start. Whole segments go, oldest first. A segment's age counts from its newest record's own time or from
 //! when it was last written, whichever is later (Kafka looks at the former only). Further settings of topics:
-//! `max.message.bytes`, `segment.bytes`, and `cleanup.policy` and `compression.type` with their one value each; others are
-//! refused by name.
+//! `max.message.bytes`, `segment.bytes`, `compression.type` (a batch in another codec is compressed anew before it is kept), and
+//! `cleanup.policy` with its one value; others are refused by name.
 //!
 //! # Limits
 //! No replication, group membership (JoinGroup is not offered; consumers choose their partitions and may commit offsets),
@@ -88,7 +88,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use error::BrokerError;
-pub use lock::DataDirLock;
+pub use lock::{DataDirLock, address_of};
 
 use self::{calls::Serving, flusher::Flusher, offsets::Offsets, retention::Retention, topics::Topics};
 
@@ -133,6 +133,8 @@ impl Broker {
         let listener = listen(&config).await?;
         let local_addr =
             listener.local_addr().map_err(|source| BrokerError::Listen { address: config.listen, source })?;
+        lock.tell(local_addr)
+            .map_err(|source| BrokerError::io("cannot write the lock in", &config.data_dir, source))?;
         let flusher = Flusher::start().map_err(|source| BrokerError::Thread {
             thread: "flusher",
             reason: format!("was not started: {source}"),

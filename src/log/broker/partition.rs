@@ -1,5 +1,6 @@
 //! The log of one partition, and appending to it.
 
+mod intake;
 mod lookup;
 mod syncing;
 mod trimming;
@@ -10,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering},
     },
 };
 
@@ -20,11 +21,12 @@ pub use trimming::{Retention, TrimError};
 
 use super::{
     BrokerError,
-    batch::{self, BatchError, BatchHeader},
+    batch::{self, BatchError},
     now_ms,
     producers::{Producers, SequenceError},
     segment::{self, Segment},
 };
+use crate::log::record::Compression;
 
 /// Why records were not appended. Nothing of them is in the log.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,8 @@ pub struct Partition {
     /// Size at which a segment is full; like the next one from the topic's settings.
     segment_bytes: AtomicU64,
     max_batch_bytes: AtomicU64,
+    /// Codec that batches are kept with, or [`intake::AS_PRODUCED`].
+    compression: AtomicI16,
     log: Mutex<Log>,
     /// Held by who syncs or deletes, so that neither pulls the other's files away; readers and writers do not wait for it.
     upkeep: Mutex<()>,
@@ -115,6 +119,7 @@ impl Partition {
             dir: dir.into(),
             segment_bytes: AtomicU64::new(segment_bytes),
             max_batch_bytes: AtomicU64::new(batch::MAX_BATCH_BYTES as u64),
+            compression: AtomicI16::new(intake::AS_PRODUCED),
             log: Mutex::new(log),
             upkeep: Mutex::new(()),
             watermark: watch::Sender::new(end),
@@ -122,8 +127,9 @@ impl Partition {
         })
     }
 
-    /// Takes the topic's settings: when a segment is full, and the largest batch.
-    pub fn set_limits(&self, segment_bytes: u64, max_batch_bytes: u64) {
+    /// Takes the topic's settings: when a segment is full, the largest batch, and with which codec batches are kept.
+    pub fn set_limits(&self, segment_bytes: u64, max_batch_bytes: u64, compression: Option<Compression>) {
+        self.compression.store(compression.map_or(intake::AS_PRODUCED, Compression::bits), Ordering::Relaxed);
         self.segment_bytes.store(segment_bytes, Ordering::Relaxed);
         self.max_batch_bytes.store(max_batch_bytes, Ordering::Relaxed);
     }
@@ -147,8 +153,7 @@ impl Partition {
     /// (they survive the process), and visible after the next [`Self::sync`]. What an idempotent producer sends again is not
     /// stored again: it is answered with its first offset.
     pub fn append(&self, records: &[u8]) -> Result<i64, AppendError> {
-        let mut headers = self.check(records)?;
-        let mut records = records.to_vec();
+        let (mut headers, mut records) = self.as_kept(records)?;
 
         let mut log = self.log();
         if log.is_gone {
@@ -189,25 +194,6 @@ impl Partition {
             headers.iter().for_each(|header| log.producers.push(header, now_ms));
         }
         Ok(first_offset)
-    }
-
-    /// The headers of what a producer sent, at least one.
-    fn check(&self, records: &[u8]) -> Result<Vec<BatchHeader>, AppendError> {
-        let most_bytes = self.max_batch_bytes.load(Ordering::Relaxed);
-        let mut headers = Vec::with_capacity(1);
-        let mut rest = records;
-        while headers.is_empty() || !rest.is_empty() {
-            let header = batch::read_produced(rest)?;
-            if header.size_bytes as u64 > most_bytes {
-                return Err(AppendError::TooLarge { size_bytes: header.size_bytes, most_bytes });
-            }
-            rest = &rest[header.size_bytes..];
-            headers.push(header);
-        }
-        if headers.len() > 1 && headers.iter().any(|header| header.stamp.is_some()) {
-            return Err(BatchError::Invalid("an idempotent producer sends one batch a partition and request").into());
-        }
-        Ok(headers)
     }
 
     fn roll_if_full(&self, log: &mut Log, more_bytes: u64) -> io::Result<()> {

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{batch::MAX_BATCH_BYTES, partition::Retention};
+use crate::log::record::Compression;
 
 /// How long records are kept where the topic does not say, as Kafka's `log.retention.ms`.
 pub const DEFAULT_RETENTION_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
+/// Batches are kept as they came.
+const AS_PRODUCED: &str = "producer";
 /// Smallest `segment.bytes`.
 const MIN_SEGMENT_BYTES: i64 = 1_024;
 
@@ -27,6 +30,8 @@ pub struct Known {
 pub enum Kind {
     /// This word and no other.
     Only(&'static str),
+    /// One of these words; the first where the topic does not say.
+    OneOf(&'static [&'static str]),
     /// A number within bounds.
     Number {
         /// Least.
@@ -47,8 +52,8 @@ pub const KNOWN: [Known; 6] = [
     },
     Known {
         name: "compression.type",
-        kind: Kind::Only("producer"),
-        about: "Batches are kept as their producer compressed them.",
+        kind: Kind::OneOf(&[AS_PRODUCED, "uncompressed", "gzip", "snappy", "lz4", "zstd"]),
+        about: "How batches are kept; producer is as their producer compressed them.",
     },
     Known {
         name: "max.message.bytes",
@@ -103,6 +108,9 @@ impl Settings {
                     known.about
                 ));
             }
+            Kind::OneOf(words) if !words.contains(&value) => {
+                return Err(format!("{name} is one of {}, not {value:?}", words.join(", ")));
+            }
             Kind::Number { min, max, .. } if !value.parse().is_ok_and(|number: i64| (min..=max).contains(&number)) => {
                 return Err(format!("{name} is a number from {min} to {max}, not {value:?}"));
             }
@@ -122,6 +130,7 @@ impl Settings {
         match (self.values.get(known.name), &known.kind) {
             (Some(value), _) => value.clone(),
             (None, Kind::Only(word)) => (*word).to_owned(),
+            (None, Kind::OneOf(words)) => words.first().copied().unwrap_or_default().to_owned(),
             (None, Kind::Number { default, .. }) => {
                 default.map_or_else(|| segment_bytes.to_string(), |number| number.to_string())
             }
@@ -136,6 +145,15 @@ impl Settings {
     /// Largest batch, bytes.
     pub fn max_batch_bytes(&self) -> u64 {
         self.number("max.message.bytes").and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(MAX_BATCH_BYTES as u64)
+    }
+
+    /// How batches are compressed that are kept; `None` is as they came.
+    pub fn compression(&self) -> Option<Compression> {
+        match self.values.get("compression.type").map(String::as_str) {
+            Some("uncompressed") => Some(Compression::None),
+            Some(name) => name.parse().ok(),
+            None => None,
+        }
     }
 
     /// What is kept.
@@ -168,7 +186,9 @@ mod tests {
             ("cleanup.policy", "delete", true),
             ("cleanup.policy", "compact", false),
             ("compression.type", "producer", true),
-            ("compression.type", "lz4", false),
+            ("compression.type", "lz4", true),
+            ("compression.type", "uncompressed", true),
+            ("compression.type", "brotli", false),
             ("max.message.bytes", "1000", true),
             ("max.message.bytes", "99999999999", false),
             ("segment.bytes", "2048", true),
@@ -179,6 +199,12 @@ mod tests {
             assert_eq!(settings.set(name, Some(value)).is_ok(), taken, "{name}={value}");
         }
         assert_eq!((settings.segment_bytes(9), settings.max_batch_bytes()), (2048, 1000));
+        for (value, kept) in
+            [("uncompressed", Some(Compression::None)), ("zstd", Some(Compression::Zstd)), ("producer", None)]
+        {
+            settings.set("compression.type", Some(value)).unwrap();
+            assert_eq!(settings.compression(), kept, "{value}");
+        }
         assert_eq!(settings.retention(), Retention { age_ms: -1, size_bytes: i64::MAX });
         let text = serde_json::to_string(&settings).unwrap();
         assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings);

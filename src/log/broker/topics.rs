@@ -304,9 +304,11 @@ impl Topic {
     }
 
     fn apply_settings(&self, segment_bytes: u64) {
-        let (segment_bytes, max_batch_bytes) =
-            (self.settings.segment_bytes(segment_bytes), self.settings.max_batch_bytes());
-        self.partitions.iter().for_each(|partition| partition.set_limits(segment_bytes, max_batch_bytes));
+        let settings = &self.settings;
+        let (segment_bytes, max_batch_bytes) = (settings.segment_bytes(segment_bytes), settings.max_batch_bytes());
+        for partition in &self.partitions {
+            partition.set_limits(segment_bytes, max_batch_bytes, settings.compression());
+        }
     }
 }
 

@@ -1,5 +1,4 @@
-//! What rskafka's errors mean for the callers of the `Log` seam: it lists topics, finds leaders, and asks for first and last
-//! offsets.
+//! What rskafka's errors mean for the callers of the `Log` seam: it lists topics.
 
 use std::io;
 

@@ -1,10 +1,10 @@
 //! `Log` on Kafka's protocol.
 //!
 //! [`KafkaLog`] needs no broker to begin with: it connects when it is first asked, connects again when a connection breaks
-//! or a partition's leader changes, and every call ends within its deadline. Reading (`fetch`), appending (`produce`) and
-//! what administrators do (`admin`, `identity`) go over our own connections (`wire`); the list of topics and their first and
-//! last offsets come through rskafka (`cluster`, and `rebuild` where its certificates or password have changed). TLS and SASL
-//! (`security`, `oauth`) are the same for both, and so is what it means when a broker does not let us in (`access`).
+//! or a partition's leader changes, and every call ends within its deadline. Reading (`fetch`, `offsets`), appending
+//! (`produce`) and what administrators do (`admin`, `identity`) go over our own connections (`wire`); the list of topics comes
+//! through rskafka (`cluster`, and `rebuild` where its certificates or password have changed). TLS and SASL (`security`,
+//! `oauth`) are the same for both, and so is what it means when a broker does not let us in (`access`).
 
 mod access;
 mod admin;
@@ -13,6 +13,7 @@ mod error;
 mod fetch;
 mod identity;
 mod oauth;
+mod offsets;
 mod options;
 mod produce;
 mod rebuild;
@@ -22,24 +23,18 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use chrono::DateTime;
-use rskafka::client::partition::OffsetAt;
 use tokio::time::{sleep, timeout};
 
 pub use access::AccessError;
 pub use admin::{
-    Admin, BrokerDisk, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, GroupState, LogDir, Resource,
+    Admin, BrokerDisk, CommittedOffset, ConfigChange, ConfigEntry, ConfigSource, GroupState, LogDir,
+    PartitionDescription, Resource, TopicDescription,
 };
 pub use oauth::{TokenEndpoint, TokenOptions};
 pub use options::KafkaOptions;
 pub use security::{Bearer, Login, Renewable, Sasl, Security, Token};
 
-use self::{
-    cluster::{Cluster, Connections},
-    fetch::Fetcher,
-    produce::Producing,
-    wire::Wire,
-};
+use self::{cluster::Cluster, fetch::Fetcher, produce::Producing, wire::Wire};
 use super::{At, Block, FetchLimits, FetchPosition, Log, LogError, OutRecord, TopicInfo, TopicSpec};
 use crate::model::{LogIdentity, TopicPartition};
 
@@ -49,8 +44,6 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 /// A log behind the Kafka protocol.
 pub struct KafkaLog {
     cluster: Arc<Cluster>,
-    /// rskafka's connections to leaders, for first and last offsets.
-    calls: Connections,
     /// Our own connections, for what rskafka cannot do.
     wire: Arc<Wire>,
     fetcher: Fetcher,
@@ -62,20 +55,14 @@ impl KafkaLog {
     pub fn connect(options: KafkaOptions) -> Self {
         let wire = Arc::new(Wire::new(options.clone()));
         let cluster = Arc::new(Cluster::new(options));
-        Self {
-            fetcher: Fetcher::new(Arc::clone(&wire)),
-            calls: Connections::default(),
-            cluster,
-            producing: Producing::new(Arc::clone(&wire)),
-            wire,
-        }
+        Self { fetcher: Fetcher::new(Arc::clone(&wire)), cluster, producing: Producing::new(Arc::clone(&wire)), wire }
     }
 
     /// Waits until the broker lists a topic. The caller sets the deadline.
     async fn wait_until_listed(&self, topic: &str) -> Result<(), LogError> {
         let mut tries = 1;
         loop {
-            if self.cluster.list().await?.partitions.contains_key(topic) {
+            if self.cluster.list().await?.contains_key(topic) {
                 return Ok(());
             }
             sleep(self.cluster.options.pause_after(tries)).await;
@@ -90,8 +77,8 @@ impl Log for KafkaLog {
         let limit = self.cluster.options.request_timeout;
         Cluster::within(limit, "listing topics", async {
             let topics = self.cluster.list().await?;
-            let listed = topics.partitions.iter().map(|(name, partitions)| TopicInfo {
-                name: name.clone(),
+            let listed = topics.into_iter().map(|(name, partitions)| TopicInfo {
+                name,
                 partitions: i32::try_from(partitions.len()).unwrap_or(i32::MAX),
             });
             Ok(listed.collect())
@@ -115,22 +102,7 @@ impl Log for KafkaLog {
     }
 
     async fn offset_at(&self, partition: &TopicPartition, at: At) -> Result<i64, LogError> {
-        let what = format!("asking for the offset of {partition}");
-        let at = match at {
-            At::Start => OffsetAt::Earliest,
-            At::End => OffsetAt::Latest,
-            At::EpochEnd(epoch) => return self.epoch_end(partition, epoch).await,
-            At::Time(ms) => match DateTime::from_timestamp_millis(ms) {
-                Some(time) => OffsetAt::Timestamp(time),
-                // Beyond what a date can be, years before or after any record.
-                None if ms < 0 => OffsetAt::Earliest,
-                None => OffsetAt::Latest,
-            },
-        };
-        let call = self.cluster.ask(&self.calls, partition, &what, |client| Box::pin(client.get_offset(at)));
-        let offset = Cluster::within(self.cluster.options.request_timeout, &what, call).await?;
-        // -1: no record is that young.
-        if offset < 0 { self.offset_at(partition, At::End).await } else { Ok(offset) }
+        self.listed_offset(partition, at).await
     }
 
     async fn identity(&self, partition: &TopicPartition) -> Result<LogIdentity, LogError> {

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use reqwest::{Client, StatusCode, Url, redirect::Policy};
+use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 use tokio::{
     sync::Mutex,
@@ -20,8 +20,6 @@ const ATTEMPTS: u32 = 2;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Largest answer that is read, bytes.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
-/// Longest text of the endpoint's that an error repeats, characters.
-const MAX_TOLD_CHARS: usize = 300;
 /// Lifetime where the endpoint tells none.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
 /// Longest time that a token is kept.
@@ -112,7 +110,7 @@ impl TokenEndpoint {
         let options = &self.options;
         let failed =
             |passes: bool, reason: String| AccessError::TokenEndpoint { url: shown(&options.url), reason, passes };
-        let of_transport = |error: reqwest::Error| failed(true, told(&error.without_url()));
+        let of_transport = |error: reqwest::Error| failed(true, tls::why(error));
         let asked_at = Instant::now();
         let (client, secret) = (client(options.ca.as_deref())?, options.client_secret.current());
         let mut form = vec![("grant_type", "client_credentials")];
@@ -136,7 +134,7 @@ impl TokenEndpoint {
             let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
             let why = answer.map_or_else(String::new, |answer| {
                 let parts = [answer.error, answer.error_description].into_iter().flatten();
-                format!(": {}", short(&parts.collect::<Vec<_>>().join(": ")))
+                format!(": {}", tls::repeated(&parts.collect::<Vec<_>>().join(": ")))
             });
             let advice = if passes { "" } else { "; check KAFKA_SASL_OAUTH_CLIENT_ID, _CLIENT_SECRET and _SCOPE" };
             return Err(failed(passes, format!("it answered {status}{why}{advice}")));
@@ -155,11 +153,7 @@ impl TokenEndpoint {
 
 /// Made for each request, which come once an hour: the CA file may have been renewed.
 fn client(ca: Option<&std::path::Path>) -> Result<Client, AccessError> {
-    Client::builder()
-        .tls_backend_preconfigured(tls::https(ca)?)
-        .timeout(REQUEST_TIMEOUT)
-        // The secret goes to the endpoint that was named and nowhere else.
-        .redirect(Policy::none())
+    tls::http_client(ca, REQUEST_TIMEOUT)?
         .build()
         .map_err(|error| AccessError::Interrupted { reason: error.to_string() })
 }
@@ -193,22 +187,6 @@ fn shown(url: &str) -> String {
     let _ = (url.set_username(""), url.set_password(None));
     url.set_query(None);
     url.to_string()
-}
-
-/// The error and what lies below it: reqwest's own text says only that the request failed.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    short(&text)
-}
-
-fn short(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(MAX_TOLD_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -212,7 +212,7 @@ fn put_producer(batch: &mut [u8], producer: Producer) {
 }
 
 /// Writes the checksum that the bytes have now.
-fn seal(batch: &mut [u8]) {
+pub(super) fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[CRC_FROM..]);
     batch[CRC_AT..CRC_FROM].copy_from_slice(&crc.to_be_bytes());
 }

@@ -9,6 +9,7 @@ mod batch;
 mod build;
 mod codec;
 mod error;
+mod recompress;
 mod transaction;
 mod varint;
 mod visit;
@@ -18,4 +19,5 @@ pub(in crate::log) use batch::{CRC_AT, CRC_FROM, LENGTH_PREFIX_BYTES, MAGIC, MAG
 pub use build::{AsRecord, BuildError, BuildOptions, Builder, NO_PRODUCER, Producer, stamp};
 pub use codec::{CodecError, Compression, MAX_DECOMPRESSED_BYTES, MAX_RETAINED_BYTES, Scratch};
 pub use error::RecordError;
+pub(in crate::log) use recompress::recompress;
 pub use transaction::{AbortedFilter, AbortedTransaction, Marker};

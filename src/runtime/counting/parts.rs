@@ -1,6 +1,6 @@
 //! What counting is made of, put together in one place for the program and for the tests.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use tokio::sync::{Mutex, Notify};
@@ -11,8 +11,8 @@ use crate::{
     log::{FetchLimits, Log},
     model::MemberId,
     runtime::{
-        fetcher::Fetcher, health::Health, membership::Membership, outbox::Outbox, producer::Producer, routing::Routing,
-        tally::Tallies, tenure::Tenures,
+        fetcher::Fetcher, health::Health, leased::Member, membership::Membership, outbox::Outbox, outside::Outside,
+        producer::Producer, routing::Routing, tally::Tallies, tenure::Tenures,
     },
     store::Store,
 };
@@ -23,6 +23,8 @@ pub struct CountingParts {
     pub log: Arc<dyn Log>,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// What is noted outside of the store.
+    pub outside: Arc<dyn Outside>,
     /// Sends dead letters and forwards.
     pub producer: Arc<Producer>,
     /// Chooses their partitions.
@@ -49,6 +51,7 @@ impl Counting {
         let CountingParts {
             log,
             store,
+            outside,
             producer,
             routing,
             health,
@@ -60,12 +63,21 @@ impl Counting {
             options,
         } = parts;
         let group = options.group.clone();
+        let membership = Arc::new(Membership::new(group.clone(), me.0, me.1));
         Arc::new(Self {
+            member: Member {
+                store: Arc::clone(&store),
+                health: Arc::clone(&health),
+                membership: Arc::clone(&membership),
+                session_timeout: options.session_timeout,
+                heartbeat_interval: options.heartbeat_interval,
+            },
             fetcher: Fetcher::new(Arc::clone(&log), limits, fetch_max_bytes, Arc::clone(&health)),
-            outbox: Outbox { producer, routing, health: Arc::clone(&health), group: group.clone() },
-            membership: Arc::new(Membership::new(group, me.0, me.1)),
+            outbox: Outbox { producer, routing, health: Arc::clone(&health), group },
+            membership,
             log,
             store,
+            outside,
             generations: Arc::default(),
             decoding: Arc::default(),
             tenures,
@@ -76,6 +88,8 @@ impl Counting {
             stopped: DashMap::new(),
             topics_stale: Notify::new(),
             fixing_origins: Mutex::default(),
+            persistent: OnceLock::new(),
+            topic_admin: OnceLock::new(),
         })
     }
 }

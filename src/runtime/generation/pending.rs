@@ -39,7 +39,10 @@ impl PendingCounters for Generations {
             Some(deltas.iter().filter(|(id, _)| is_alive(id)).map(|(_, delta)| delta.clone()).collect::<Vec<_>>())
         };
         if let Some(deltas) = find(Kind::Count) {
-            let sum = deltas.iter().map(|delta| if let Delta::Count(sum) = delta { *sum } else { 0 });
+            let sum = deltas.iter().map(|delta| match delta {
+                Delta::Count(sum) | Delta::CountUntil { sum, .. } => *sum,
+                _ => 0,
+            });
             return Some(PendingValue::Sum(sum.fold(0, i64::saturating_add)));
         }
         let deltas = find(Kind::Max)?;

@@ -81,7 +81,7 @@ struct World {
 }
 
 fn at(offset: i64) -> Checkpoint {
-    Checkpoint { offset, incarnation: 0, fingerprint: Fingerprint(1) }
+    Checkpoint { offset, fingerprint: Fingerprint(1), ..Checkpoint::default() }
 }
 
 fn partition(number: i32) -> TopicPartition {
@@ -132,13 +132,13 @@ async fn what_is_stored_and_held_is_shown_and_only_what_changed_is_sent() {
     assert_eq!(world.shown(), ["0: 5 streamgauge me"]);
     world.mirror.round().await;
     assert_eq!(world.broker.held().commits, 1, "nothing has changed");
-    second.advance(at(3));
+    second.advance(0, at(3));
     world.mirror.round().await;
     assert_eq!(world.shown(), ["0: 5 streamgauge me", "1: 3 streamgauge me"]);
     // Another member has it now, and has shown more.
     first.let_go();
     world.commit(0, 9, "streamgauge other");
-    second.advance(at(4));
+    second.advance(0, at(4));
     world.mirror.round().await;
     assert_eq!(world.shown(), ["0: 9 streamgauge other", "1: 4 streamgauge me"]);
     // It comes back, from where an operator has put it.
@@ -202,7 +202,7 @@ async fn others_that_come_later_are_left_alone() {
     let tenure = world.hold(0, Some(5));
     world.mirror.round().await;
     world.commit(0, 1, "");
-    tenure.advance(at(6));
+    tenure.advance(0, at(6));
     world.mirror.round().await;
     assert_eq!(world.shown(), ["0: 1 "]);
 }
@@ -233,7 +233,7 @@ async fn the_end_shows_what_was_counted_last() {
     let stop = CancellationToken::new();
     world.commit(2, 9, "streamgauge other");
     let running = tokio::spawn(world.mirror.run(stop.clone()));
-    tenures[0].advance(at(8));
+    tenures[0].advance(0, at(8));
     // It was let go with the process; another member has it and is further; what met a conflict knows nothing.
     tenures[1].let_go();
     tenures[2].let_go();

@@ -52,6 +52,10 @@ pub(in crate::runtime) async fn next_block(
         Ok(current) => current.decoded().await,
         Err(held) => decoding.decode(decoder, count_from, held).await,
     };
+    let decoded = match decoded {
+        Ok(decoded) => decoding.complete(decoder, count_from, decoded).await,
+        Err(error) => Err(error),
+    };
     match decoded {
         Ok(decoded) => Some(decoded.outcome.clone().map(|()| decoded)),
         // A defect ends this task too, and so the process, loudly; else the process is ending.

@@ -7,7 +7,7 @@ use super::PartitionTask;
 use crate::{
     core::{backoff::Backoff, worker::Worker},
     log::{At, LogError},
-    runtime::takeover::{Start, ask, stored_position, window_from},
+    runtime::takeover::{Start, ask, counted_by_all, stored_positions, window_from},
 };
 
 /// Records that need not be read before the lease comes: they take some 20 ms. Below it a warm member does not follow the one
@@ -27,12 +27,11 @@ pub(super) struct Warmed {
 }
 
 impl Warmed {
-    /// The worker of a tenure, and where it reads on. `None` where the window does not fit: the store fell back meanwhile.
-    pub(super) fn begin(mut self, start: &Start) -> Option<(Worker, i64)> {
+    /// The worker of a tenure that is still to be told from where on it counts, and where it reads on. `None` where the window does not fit: the store fell back meanwhile.
+    pub(super) fn begin(self, start: &Start) -> Option<(Worker, i64)> {
         if self.read_to > start.count_from || self.read_from > start.fetch_from {
             return None;
         }
-        self.worker.count_from_now_on(start.count_from);
         Some((self.worker, self.read_to.max(start.fetch_from)))
     }
 }
@@ -60,12 +59,12 @@ impl PartitionTask {
 
     async fn warm_once(&self) -> Result<Option<Warmed>, LogError> {
         let counting = &self.counting;
-        let stored = stored_position(counting, &self.partition).await.checkpoint;
+        let stored = stored_positions(counting, &self.partition).await;
         let log_start = ask(counting, || counting.log.offset_at(&self.partition, At::Start)).await?;
-        let mut counted_to = stored.map_or(0, |checkpoint| checkpoint.offset);
+        let mut counted_to = counted_by_all(&stored);
         let read_from = window_from(&self.topic, counted_to).max(log_start);
         // It counts nothing until it is told from where on.
-        let worker = self.worker(i64::MAX);
+        let worker = self.worker(&self.topic, i64::MAX);
         let mut warmed = Warmed { worker, read_from, read_to: read_from };
         for pass in 0.. {
             if warmed.read_to < counted_to && !self.topic.identity.is_empty() {

@@ -1,6 +1,9 @@
 //! Why an event was not published.
 
-use crate::catalog::plan::{Catalog, Topic};
+use crate::catalog::{
+    plan::{Catalog, Topic},
+    schema::Violation,
+};
 
 /// How alike two names must be (1.0 is equal) before one is suggested for the other.
 const LEAST_LIKENESS: f64 = 0.6;
@@ -20,9 +23,12 @@ pub enum SendError {
     /// Too much waits to be sent already.
     #[error("too many records wait for the broker")]
     Full,
-    /// The broker cannot be reached or did not answer in time.
+    /// The broker cannot be reached, or does not take the record now. It is not stored.
     #[error("the broker is not available: {0}")]
     Unavailable(String),
+    /// The broker did not answer in time. The record may be stored.
+    #[error("the broker has not confirmed the record: {0}")]
+    Unconfirmed(String),
 }
 
 /// Why an event was not published.
@@ -62,6 +68,14 @@ pub enum PublishError {
         /// The fields.
         fields: Vec<String>,
     },
+    /// The data does not fit the schema of its type.
+    #[error("{event_type}: {violation}")]
+    Schema {
+        /// The type.
+        event_type: String,
+        /// What does not fit, and where.
+        violation: Violation,
+    },
     /// Something else in the request is wrong; the text says what.
     #[error("{0}")]
     Invalid(String),
@@ -79,13 +93,34 @@ pub enum PublishError {
     /// Too much waits to be sent already; nothing was stored.
     #[error("too many records wait for the broker; nothing was stored")]
     Full,
-    /// The broker has not confirmed the record; it may or may not be stored.
+    /// The broker does not have the record.
     #[error("{0}")]
     Unavailable(String),
+    /// The broker has not confirmed the record; it may or may not be stored.
+    #[error("{0}")]
+    Unconfirmed(String),
+    /// Another request is publishing the event of this id.
+    #[error("event {event_id:?} is being published by another request: ask again in a moment for what became of it")]
+    InFlight {
+        /// The id.
+        event_id: String,
+    },
+    /// Another event was published under this id.
+    #[error(
+        "an event with other content was published under the id {event_id:?} within the last hour: a repetition must be \
+         the same in topic, type, key, data and everything beside it; give another event another id"
+    )]
+    OtherContent {
+        /// The id.
+        event_id: String,
+    },
+    /// The store does not say whether the event was published before, so it was not sent.
+    #[error("whether the event was published before is not known, so it was not sent: {0}")]
+    Store(String),
 }
 
 impl PublishError {
-    pub(super) fn unknown_topic(catalog: &Catalog, topic: &str) -> Self {
+    pub(crate) fn unknown_topic(catalog: &Catalog, topic: &str) -> Self {
         let nearest = nearest(topic, catalog.topics.iter().map(|known| &*known.name));
         Self::UnknownTopic { topic: topic.to_owned(), nearest }
     }
@@ -113,6 +148,7 @@ impl PublishError {
                 "the broker does not have topic {topic} (yet): it is created at start unless TOPICS_AUTO_APPLY=false"
             )),
             SendError::Unavailable(reason) => Self::Unavailable(format!("topic {topic}: {reason}")),
+            SendError::Unconfirmed(reason) => Self::Unconfirmed(format!("topic {topic}: {reason}")),
         }
     }
 
@@ -123,11 +159,15 @@ impl PublishError {
             Self::UnknownType { .. } => "unknown-event-type",
             Self::NoType { .. } => "no-event-type",
             Self::Missing { .. } => "missing-field",
+            Self::Schema { .. } => "schema-mismatch",
             Self::Invalid(_) => "invalid-event",
             Self::TooLarge { .. } => "record-too-large",
             Self::Refused(_) => "record-refused",
             Self::Full => "overloaded",
-            Self::Unavailable(_) => "broker-unavailable",
+            Self::Unavailable(_) | Self::Unconfirmed(_) => "broker-unavailable",
+            Self::InFlight { .. } => "in-flight",
+            Self::OtherContent { .. } => "other-content",
+            Self::Store(_) => "store-unavailable",
         }
     }
 }
@@ -138,7 +178,13 @@ fn suggestion(nearest: &Option<String>) -> String {
 
 /// The known name that is most like `name`, if one is like it at all.
 pub(crate) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
-    let likeness = known.map(|known| (strsim::normalized_damerau_levenshtein(name, known), known));
+    let length = name.chars().count() as f64;
+    // Names of such different lengths are never so alike, and comparing takes as long as both lengths multiplied.
+    let can_be_like = |known: &&str| {
+        let known = known.chars().count() as f64;
+        known.min(length) >= LEAST_LIKENESS * known.max(length)
+    };
+    let likeness = known.filter(can_be_like).map(|known| (strsim::normalized_damerau_levenshtein(name, known), known));
     let best = likeness.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= LEAST_LIKENESS).then(|| best.1.to_owned())
 }

@@ -4,26 +4,37 @@
 //! letter for want of a type or field is refused here, where its sender can mend it.
 
 mod batch;
+mod check;
 mod error;
 mod fields;
 mod ids;
+mod once;
 mod shape;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::value::RawValue;
+use tokio_util::task::TaskTracker;
 
+use batch::Load;
 pub use batch::{Batch, NotStored};
 pub(crate) use error::nearest;
 pub use error::{PublishError, SendError};
 use fields::Fields;
 use ids::Ids;
+use once::Once;
+pub use once::REMEMBERED;
 
-use crate::{
-    catalog::plan::{Catalog, EventType, Priority, Shape, Topic},
-    log::OutRecord,
-};
+use crate::{catalog::plan::Catalog, core::mark::Content, log::OutRecord, store::Store};
+
+/// Most bytes of an event's id that is given: it is the name of a document in the store.
+pub const MAX_EVENT_ID_BYTES: usize = 1_024;
+
+/// Name of the document that is the mark of an event which is published under this id.
+pub fn mark_name(id: &str) -> String {
+    format!("publish:{id}")
+}
 
 /// Where records go: chooses the partition by the record's key (murmur2, as the Java client) and answers once the broker
 /// has the record.
@@ -32,7 +43,7 @@ pub trait Sender: Send + Sync + 'static {
     /// Appends a record. Returns partition and offset.
     ///
     /// # Errors
-    /// The record is not stored, or it is unknown whether it is ([`SendError::Unavailable`]).
+    /// The record is not stored, or it is unknown whether it is ([`SendError::Unconfirmed`]).
     async fn send(&self, topic: &str, record: OutRecord) -> Result<(i32, i64), SendError>;
 
     /// Appends records; those that go to one partition keep their order. One result per record, in order.
@@ -54,10 +65,31 @@ pub struct Draft<'a> {
     pub user_id: Option<Cow<'a, str>>,
     /// The record's key; else the values of the topic's key fields.
     pub key: Option<Cow<'a, str>>,
-    /// Its id; else a new UUID (version 7).
+    /// Its id, under which it is published once; else `idempotency_key`, else a new UUID (version 7).
     pub event_id: Option<Cow<'a, str>>,
+    /// What it is published once by where it has no id.
+    pub idempotency_key: Option<Cow<'a, str>>,
     /// Its type; else the topic's only one, else the data's `type`.
     pub event_type: Option<Cow<'a, str>>,
+    /// The W3C trace context that the request came with; stands in the record's headers.
+    pub trace: Trace<'a>,
+}
+
+/// A W3C trace context, as its headers have it: <https://www.w3.org/TR/trace-context/>.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trace<'a> {
+    /// `traceparent`.
+    pub parent: Option<&'a str>,
+    /// `tracestate`; means nothing without `traceparent`.
+    pub state: Option<&'a str>,
+}
+
+impl Trace<'_> {
+    fn headers(self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let state = self.parent.and(self.state);
+        let both = [("traceparent", self.parent), ("tracestate", state)];
+        both.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.as_bytes().to_vec())))
+    }
 }
 
 /// Where a published event is.
@@ -71,12 +103,15 @@ pub struct Receipt {
     pub partition: i32,
     /// Offset.
     pub offset: i64,
+    /// It had been published before.
+    pub is_duplicate: bool,
 }
 
 /// Publishes events of the catalogue's topics.
 pub struct Publisher {
     catalog: Arc<Catalog>,
     sender: Arc<dyn Sender>,
+    once: Once,
 }
 
 /// A checked event as a record.
@@ -84,12 +119,21 @@ struct Prepared {
     topic: Arc<str>,
     event_id: String,
     record: OutRecord,
+    /// Name of the mark and what is published, where it is published under an id.
+    mark: Option<(String, Content)>,
 }
 
 impl Publisher {
-    /// Publishes through `sender`.
-    pub fn new(catalog: Arc<Catalog>, sender: Arc<dyn Sender>) -> Self {
-        Self { catalog, sender }
+    /// Publishes through `sender`, what has an id with marks in `store`. `flight` is how long such a mark stands where this
+    /// process ends before it knows what became of an event: longer than that can take, so that nobody else sends meanwhile.
+    pub fn new(catalog: Arc<Catalog>, sender: Arc<dyn Sender>, store: Arc<dyn Store>, flight: Duration) -> Self {
+        let once = Once::new(store, Arc::clone(&sender), flight);
+        Self { catalog, sender, once }
+    }
+
+    /// What is published under ids and not yet known: it goes on after its caller has gone.
+    pub fn under_way(&self) -> TaskTracker {
+        self.once.tasks().clone()
     }
 
     /// Publishes one event and waits until the broker has it.
@@ -97,11 +141,26 @@ impl Publisher {
     /// # Errors
     /// What is wrong with the event, or why the broker does not have it.
     pub async fn publish(&self, topic: &str, draft: &Draft<'_>) -> Result<Receipt, PublishError> {
-        let Prepared { topic, event_id, record } = self.prepare(topic, draft, &mut Ids::new())?;
+        let prepared = self.prepare(topic, draft, &mut Ids::new())?;
+        if prepared.mark.is_some() {
+            let mut load = Load::default();
+            load.add(prepared);
+            let told = self.publish_load(load).await.into_iter().flatten().next();
+            let silent = || PublishError::Unavailable("the record was not answered for".to_owned());
+            return told.map_or_else(|| Err(silent()), |told| told.map_err(|failure| failure.error));
+        }
+        let Prepared { topic, event_id, record, .. } = prepared;
         let size_bytes = record.size_bytes();
         match self.sender.send(&topic, record).await {
-            Ok((partition, offset)) => Ok(Receipt { event_id, topic, partition, offset }),
+            Ok((partition, offset)) => Ok(Receipt { event_id, topic, partition, offset, is_duplicate: false }),
             Err(error) => Err(PublishError::from_send(&topic, size_bytes, error)),
+        }
+    }
+
+    async fn publish_load(&self, load: Load) -> Vec<Option<Result<Receipt, NotStored>>> {
+        match load.marked.is_empty() {
+            true => load.send(&*self.sender).await,
+            false => self.once.publish(load).await,
         }
     }
 
@@ -113,129 +172,21 @@ impl Publisher {
     fn prepare(&self, topic: &str, draft: &Draft<'_>, ids: &mut Ids) -> Result<Prepared, PublishError> {
         let topic = self.catalog.topic(topic).ok_or_else(|| PublishError::unknown_topic(&self.catalog, topic))?;
         let fields = Fields::parse(draft.data)?;
-        let event_type = event_type(topic, &fields, draft.event_type.as_deref())?;
-        let priority = draft.priority.as_deref().map(parse_priority).transpose()?;
-        check_ids(draft)?;
-        check_required(topic, event_type, &fields, draft)?;
+        let event_type = check::event_type(topic, &fields, draft.event_type.as_deref())?;
+        let priority = draft.priority.as_deref().map(check::priority).transpose()?;
+        check::ids(draft)?;
+        check::required(topic, event_type, &fields, draft)?;
         let key = match &draft.key {
             Some(key) => Some(key.as_bytes().to_vec()),
-            None => partition_key(topic, &fields, draft),
+            None => check::partition_key(topic, &fields, draft),
         };
-        let event_id = event_id(topic, &fields, draft, ids)?;
+        let event_id = check::event_id(topic, &fields, draft, ids)?;
         let event = shape::Event { event_type, fields: &fields, draft, priority, event_id: &event_id };
-        let (value, headers) = shape::write(topic, &event);
+        let (value, mut headers) = shape::write(topic, &event);
+        check::schema(topic, event_type, &fields, draft, &value)?;
+        headers.extend(draft.trace.headers());
+        let mark = check::mark(topic, event_type, draft, key.as_deref());
         let record = OutRecord { key, value: Some(value), headers, timestamp_ms: None };
-        Ok(Prepared { topic: topic.name.clone(), event_id, record })
-    }
-}
-
-/// The event's type: the one named, else the topic's only one, else the data's `type`.
-///
-/// A flat event has its type in its data, so there the two must agree: else the counting side would see the other one.
-fn event_type<'t>(topic: &'t Topic, fields: &Fields<'_>, named: Option<&str>) -> Result<&'t EventType, PublishError> {
-    let in_data = fields.text("type");
-    let only = topic.events.first().filter(|first| topic.events.iter().all(|event| event.name == first.name));
-    let is_flat = topic.publish_shape == Shape::Flat;
-    if is_flat && fields.get("type").is_some() && in_data.is_none() {
-        return Err(PublishError::Invalid("the data's field \"type\" must be a string: the event's type".to_owned()));
-    }
-    let name = match (named, &in_data, only) {
-        (Some(named), Some(in_data), _) if is_flat && named != in_data => {
-            return Err(PublishError::Invalid(format!(
-                "eventType is {named:?} but the data's type is {in_data:?}: leave one of them out"
-            )));
-        }
-        (Some(named), _, _) => named,
-        (None, Some(in_data), _) if is_flat => in_data,
-        (None, _, Some(only)) => &only.name,
-        (None, Some(in_data), None) => in_data,
-        (None, None, None) => return Err(PublishError::no_type(topic)),
-    };
-    topic.event_type(name).ok_or_else(|| PublishError::unknown_type(topic, name))
-}
-
-/// The id that was given, else a new one. A bare event may have its own in its data.
-fn event_id(topic: &Topic, fields: &Fields<'_>, draft: &Draft<'_>, ids: &mut Ids) -> Result<String, PublishError> {
-    let own = if topic.publish_shape == Shape::Bare { fields.scalar("id") } else { None };
-    match (&draft.event_id, own) {
-        (Some(given), Some(own)) if *given != own => Err(PublishError::Invalid(format!(
-            "eventId is {given:?} but the data's id is {own:?}: leave one of them out"
-        ))),
-        (Some(given), _) => Ok(given.clone().into_owned()),
-        (None, Some(own)) => Ok(own.into_owned()),
-        (None, None) => Ok(ids.next().to_string()),
-    }
-}
-
-fn parse_priority(text: &str) -> Result<Priority, PublishError> {
-    match text {
-        "critical" => Ok(Priority::Critical),
-        "high" => Ok(Priority::High),
-        "normal" => Ok(Priority::Normal),
-        "low" => Ok(Priority::Low),
-        other => Err(PublishError::Invalid(format!("priority {other:?} is none of critical, high, normal, low"))),
-    }
-}
-
-/// An empty id or key is surely a mistake: all such events would be one.
-fn check_ids(draft: &Draft<'_>) -> Result<(), PublishError> {
-    let given = [("eventId", &draft.event_id), ("key", &draft.key), ("userId", &draft.user_id)];
-    match given.into_iter().find(|(_, value)| value.as_deref() == Some("")) {
-        Some((name, _)) => Err(PublishError::Invalid(format!("{name} is empty: give a value or leave it out"))),
-        None => Ok(()),
-    }
-}
-
-/// `null` counts as missing, as it does for the counting side.
-fn check_required(
-    topic: &Topic,
-    event_type: &EventType,
-    fields: &Fields<'_>,
-    draft: &Draft<'_>,
-) -> Result<(), PublishError> {
-    let names = event_type.required.iter().filter_map(|slot| topic.fields.get(usize::from(*slot)));
-    let missing: Vec<String> = names
-        .filter(|name| !fields.has(name) && from_envelope(topic, fields, draft, name).is_none())
-        .map(|name| name.to_string())
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(PublishError::Missing { event_type: event_type.name.to_string(), fields: missing })
-}
-
-/// The values of the topic's key fields, joined with `:`. None of them may be missing, empty, or anything else than a string
-/// or a whole number; else the event has no key, and any partition may take it.
-///
-/// The values stand as they are, without the percent-encoding of counters' names, so that a key is the one that a KafkaJS
-/// or Java publisher would give, and both go to one partition.
-fn partition_key(topic: &Topic, fields: &Fields<'_>, draft: &Draft<'_>) -> Option<Vec<u8>> {
-    if topic.key.is_empty() {
-        return None;
-    }
-    let mut key = String::new();
-    for slot in &topic.key {
-        let name = topic.fields.get(usize::from(*slot))?;
-        let value = match fields.has(name) {
-            true => fields.scalar(name)?,
-            false => from_envelope(topic, fields, draft, name)?.into(),
-        };
-        if !key.is_empty() {
-            key.push(':');
-        }
-        key.push_str(&value);
-    }
-    Some(key.into_bytes())
-}
-
-/// A field that the data lacks but the event's envelope will have. A bare event has no envelope, and in a flat one the
-/// data's own `null` stands in the way.
-fn from_envelope<'d>(topic: &Topic, fields: &Fields<'_>, draft: &'d Draft<'_>, name: &str) -> Option<&'d str> {
-    match (name, topic.publish_shape) {
-        (_, Shape::Bare) => None,
-        (_, Shape::Flat) if fields.get(name).is_some() => None,
-        ("userId", _) => draft.user_id.as_deref(),
-        ("source", _) => draft.source.as_deref(),
-        _ => None,
+        Ok(Prepared { topic: topic.name.clone(), event_id, record, mark })
     }
 }

@@ -1,5 +1,5 @@
 //! Recounting: the log from where the group began, by the same fetcher, decoder, worker and flusher as counting, into a
-//! shadow store; and the comparison of what is stored with that ([`verify`]).
+//! shadow store; the comparison of what is stored with that ([`verify`]); and its exchange for that (`rebuild`, `exchanging`).
 //!
 //! The shadow is ours alone, so it stands at any checkpoints that we want. That makes the comparison exact while counting
 //! goes on: stored values and the checkpoints they belong to are read as of one moment, the shadow is counted on to exactly
@@ -7,8 +7,12 @@
 //!
 //! Longer than most files, since a recount's parts, its errors and its way are read together.
 
+mod exchanging;
 mod lane;
 mod moment;
+mod rebuild;
+mod snapshot;
+mod stretches;
 mod values;
 pub mod verify;
 
@@ -16,7 +20,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -33,16 +37,21 @@ use super::{
     generation::Generations,
     health::Health,
     imports::{Import, ImportError, imports},
+    outside::Outside,
+    schemas::Schemas,
     tenure::Tenure,
 };
 use crate::{
     catalog::plan::Topic,
     core::dedupe::IdentitySecret,
     log::{FetchLimits, Log, LogError},
-    model::{StoredPosition, TopicPartition},
+    model::{Fingerprint, StoredPosition, TopicPartition},
     store::{Inventory, Store, StoreError},
 };
 
+pub use exchanging::{Exchanged, feeds_of, finish, is_under_way};
+pub use rebuild::{RebuildPlan, Rebuilt, note_recounted, open_for_imports};
+pub use snapshot::Snapshot;
 pub use values::Value;
 pub use verify::{Difference, Verified};
 
@@ -75,12 +84,20 @@ pub struct RecountParts {
     pub log: Arc<dyn Log>,
     /// What is verified. Nothing of it is changed.
     pub live: Side,
+    /// Whose counts they are (`KAFKA_CONSUMER_GROUP`).
+    pub group: Arc<str>,
+    /// What is noted outside of it.
+    pub outside: Arc<dyn Outside>,
     /// An empty store.
     pub shadow: Side,
     /// What is recounted; with each topic those that share keys with it.
     pub topics: Vec<Arc<Topic>>,
     /// These are not all topics, so keys that other topics make are left out.
     pub is_part: bool,
+    /// Where the log no longer holds the group's beginning, the recount begins where the log does; else it cannot be done.
+    pub accepts_loss: bool,
+    /// Earlier totals to begin at.
+    pub snapshot: Option<Snapshot>,
     /// How to fetch.
     pub limits: FetchLimits,
     /// Bytes of blocks that are held at most (`KAFKA_FETCH_MAX_BYTES`).
@@ -106,6 +123,9 @@ pub enum RecountError {
     /// Partitions whose counts cannot be made again, each with the reason.
     #[error("cannot verify: {}", .0.join("; "))]
     CannotVerify(Vec<String>),
+    /// What is in the way of a rebuild, each with the way out.
+    #[error("cannot rebuild: {}", .0.join("; "))]
+    CannotRebuild(Vec<String>),
     /// Nothing came for a long time.
     #[error("{doing}: nothing has come for {} s{}", STALLED_AFTER.as_secs(), if .why.is_empty() { String::new() } else { format!(" ({why})") })]
     Stalled {
@@ -136,6 +156,10 @@ pub struct Progress {
     pub read: AtomicU64,
     /// Keys that were compared.
     pub compared: AtomicU64,
+    /// The results are being exchanged: members wait.
+    pub is_exchanging: AtomicBool,
+    /// Names that were exchanged.
+    pub exchanged: AtomicU64,
 }
 
 /// What recounting shares over its partitions.
@@ -153,6 +177,8 @@ pub struct Recount {
     machine: Arc<Machine>,
     /// Those that have begun.
     lanes: BTreeMap<TopicPartition, Lane>,
+    /// The topics under former rules, by which some offsets were counted.
+    former: BTreeMap<(Arc<str>, Fingerprint), Arc<Topic>>,
     /// The partitions that the log has.
     partitions: Vec<TopicPartition>,
     imports: Vec<Import>,
@@ -170,6 +196,11 @@ impl Drop for Recount {
 }
 
 impl Recount {
+    /// Values that name a schema are read by those that `schemas` knows.
+    pub fn read_by(&self, schemas: Arc<dyn Schemas>) {
+        self.machine.decoding.read_by(schemas, Arc::clone(&self.machine.health));
+    }
+
     /// Prepares a recount; nothing is read yet.
     pub fn new(parts: RecountParts) -> Self {
         let health = Arc::new(Health::new(Instant::now()));
@@ -186,6 +217,7 @@ impl Recount {
         let flusher = Flusher {
             generations: Arc::clone(&machine.generations),
             store: Arc::clone(&parts.shadow.store),
+            outside: None,
             health,
             interval: FLUSH_INTERVAL,
         };
@@ -197,6 +229,7 @@ impl Recount {
             parts,
             machine,
             lanes: BTreeMap::new(),
+            former: BTreeMap::new(),
             partitions: Vec::new(),
             imports: Vec::new(),
             repeated: BTreeSet::new(),
@@ -247,7 +280,11 @@ impl Recount {
             let Some(checkpoint) = position.checkpoint else { continue };
             if !self.lanes.contains_key(partition) {
                 match Lane::begin(&self.parts, topic, partition, position).await? {
-                    Ok(lane) => drop(self.lanes.insert(partition.clone(), lane)),
+                    Ok(lane) => {
+                        let former = lane.former().map(|topic| ((Arc::clone(&topic.name), topic.fingerprint), topic));
+                        self.former.extend(former.map(|(name, topic)| (name, Arc::clone(topic))));
+                        self.lanes.insert(partition.clone(), lane);
+                    }
                     Err(why) => {
                         wrong.push(format!("{partition}: {why}"));
                         continue;

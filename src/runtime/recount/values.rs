@@ -115,7 +115,9 @@ async fn read_up_to(store: &dyn Store, keys: &[KeyName], limit: usize) -> Result
             Ok(Answer::Recent(items)) => Value::Recent(items),
             Ok(Answer::Top(items)) => Value::Top(items),
             Ok(Answer::Members { elements, cursor }) => set(store, name, elements, cursor, limit).await?,
-            Ok(Answer::IsMember { .. }) => Value::Unreadable("the store answered another question".to_owned()),
+            Ok(Answer::IsMember { .. } | Answer::Status { .. }) => {
+                Value::Unreadable("the store answered another question".to_owned())
+            }
         });
     }
     Ok(values)

@@ -2,16 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
 };
 
 use super::{
     Recount, RecountError,
     moment::patiently,
+    snapshot::LeftAside,
     values::{self, KeyName, Value},
 };
 use crate::{
-    catalog::Feeds,
+    catalog::{Feeds, plan::Topic},
     model::{Kind, TopicPartition},
 };
 
@@ -50,15 +51,27 @@ pub struct Verified {
     pub compared: u64,
     /// Keys that could not be: they moved each time they were looked at, or are too large. At most [`MAX_UNCOMPARED`] names.
     pub uncompared: BTreeSet<String>,
+    /// Counters that were not compared, since a snapshot does not say enough of them.
+    pub left_aside: u64,
+    /// Partitions of which the log has lost a part of the duplicate window before the snapshot: duplicates of what lay there are
+    /// recounted as if they were none.
+    pub cut_windows: BTreeSet<TopicPartition>,
     /// Offsets that were recounted.
     pub recounted: u64,
     /// The positions at which the last keys were compared.
     pub positions: BTreeMap<TopicPartition, i64>,
 }
 
+/// A counter that names a day is not compared when it expires within this time or has expired, milliseconds: it may be gone in
+/// one of the stores already.
+const EXPIRY_SLACK_MS: i64 = 5 * 60_000;
+
 /// What is gathered while keys are compared.
 #[derive(Default)]
 struct Found {
+    feeds: Feeds,
+    left_aside: LeftAside,
+    left_asides: u64,
     differences: BTreeMap<(String, u8), Difference>,
     uncompared: BTreeSet<String>,
 }
@@ -66,6 +79,18 @@ struct Found {
 impl Found {
     fn is_full(&self) -> bool {
         self.differences.len() >= MAX_DIFFERENCES
+    }
+
+    /// Whether a stored counter is to be compared.
+    fn takes(&mut self, name: &str) -> bool {
+        let is_left_aside = self.left_aside.has(name);
+        self.left_asides += u64::from(is_left_aside);
+        !is_left_aside
+    }
+
+    fn has_expired(&self, kind: Kind, name: &str) -> bool {
+        let soon_ms = chrono::Utc::now().timestamp_millis() + EXPIRY_SLACK_MS;
+        kind == Kind::Count && self.feeds.expires_at_ms(name).is_some_and(|expires_at_ms| expires_at_ms <= soon_ms)
     }
 
     fn uncompared(&mut self, name: String) {
@@ -81,28 +106,43 @@ impl Recount {
     /// # Errors
     /// Nothing can be said: the log or store does not answer, or lacks what a recount needs.
     pub async fn verify(&mut self) -> Result<Verified, RecountError> {
-        let mut found = Found::default();
+        self.look_around().await?;
+        self.begin_at_snapshot().await?;
         // The long way first, so that what is compared is near what is stored.
-        self.catch_up().await?;
-        let feeds = Feeds::of(&self.parts.topics);
+        let former = self.catch_up().await?;
+        let topics: Vec<Arc<Topic>> = self.parts.topics.iter().cloned().chain(former).collect();
+        let feeds = Feeds::of(&topics);
+        let mut found = Found { feeds: feeds.clone(), ..Found::default() };
+        let has_totals_only = self.parts.snapshot.is_some();
+        if has_totals_only {
+            found.left_aside = LeftAside::of(&topics);
+        }
         self.shadow_numbers(&feeds, &mut found).await?;
         self.stored_numbers(&feeds, &mut found).await?;
-        self.shadow_others(&mut found).await?;
-        self.stored_others(&feeds, &mut found).await?;
+        if !has_totals_only {
+            self.shadow_others(&mut found).await?;
+            self.stored_others(&feeds, &mut found).await?;
+        }
         let progress = &self.machine.progress;
         Ok(Verified {
             is_cut: found.is_full(),
             differences: found.differences.into_values().collect(),
             uncompared: found.uncompared,
+            left_aside: found.left_asides,
+            cut_windows: self.cut_windows(),
             compared: progress.compared.load(Ordering::Relaxed),
             recounted: progress.read.load(Ordering::Relaxed),
             positions: self.lanes.iter().map(|(name, lane)| (name.clone(), lane.counted_to())).collect(),
         })
     }
 
-    /// Recounts to what is stored now. No results are read, so any position of any partition will do.
-    async fn catch_up(&mut self) -> Result<(), RecountError> {
-        self.look_around().await?;
+    fn cut_windows(&self) -> BTreeSet<TopicPartition> {
+        self.lanes.iter().filter(|(_, lane)| lane.has_cut_window).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Recounts to what is stored now, and returns the topics under former rules. No results are read, so any position of any
+    /// partition will do.
+    async fn catch_up(&mut self) -> Result<Vec<Arc<Topic>>, RecountError> {
         let partitions = self.positioned();
         let store = &*self.parts.live.store;
         let positions = patiently(|| store.positions(&partitions)).await?;
@@ -111,7 +151,8 @@ impl Recount {
             shards.into_iter().next().unwrap_or_default()
         };
         let positions: Vec<_> = partitions.iter().cloned().zip(positions.into_iter().map(lowest)).collect();
-        self.follow(&positions).await
+        self.follow(&positions).await?;
+        Ok(self.former.values().cloned().collect())
     }
 
     /// Counters that the log makes.
@@ -121,7 +162,8 @@ impl Recount {
             let store = &*self.parts.shadow.store;
             let page = patiently(|| store.scan("", &from, NUMBERS_PER_PAGE)).await?;
             cursor = page.cursor;
-            let keys = page.counters.into_iter().filter_map(|(name, _)| self.number(feeds, name)).collect();
+            let names = page.counters.into_iter().map(|(name, _)| name).filter(|name| !found.left_aside.has(name));
+            let keys = names.filter_map(|name| self.number(feeds, name)).collect();
             self.compare(keys, found).await?;
         }
         Ok(())
@@ -134,7 +176,8 @@ impl Recount {
             let store = &*self.parts.live.store;
             let page = patiently(|| store.scan("", &from, NUMBERS_PER_PAGE)).await?;
             cursor = page.cursor;
-            let keys = page.counters.into_iter().filter_map(|(name, _)| self.number(feeds, name)).collect();
+            let names = page.counters.into_iter().map(|(name, _)| name).filter(|name| found.takes(name));
+            let keys = names.filter_map(|name| self.number(feeds, name)).collect();
             self.compare_surplus(keys, found).await?;
         }
         Ok(())
@@ -246,7 +289,7 @@ impl Recount {
         for (((kind, key), stored), recounted) in keys.iter().zip(moment.values).zip(recounted) {
             if stored == Value::TooLarge || recounted == Value::TooLarge {
                 found.uncompared(key.clone());
-            } else if stored != recounted {
+            } else if stored != recounted && !found.has_expired(*kind, key) {
                 differing.push(Difference { key: key.clone(), kind: *kind, stored, recounted });
             }
         }

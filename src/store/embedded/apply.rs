@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use redb::ReadableTable;
 
 use super::{
-    collections,
-    tables::{Tables, identity_field},
+    collections, exchange, expiry, presences, statuses,
+    tables::{SWITCHES_PART, Tables, identity_field},
 };
 use crate::{
     model::{Checkpoint, Delta, Outcome, Refusal, RefusalReason, Section},
@@ -36,6 +36,10 @@ pub(super) fn section(tables: &mut Tables<'_>, section: &Section, now_ms: i64) -
             |stored| Outcome::Conflict { stored },
         ));
     }
+    // A checkpoint that is exchanged is no one's to expect; a partition that has none yet has no place for that mark.
+    if expect.is_none() && exchange::is_exchanged(tables, &section.partition)? {
+        return Ok(Outcome::Conflict { stored: None });
+    }
     let sums = match check(tables, section, now_ms)? {
         Ok(sums) => sums,
         Err(refusal) => return Ok(Outcome::Refused(refusal)),
@@ -45,6 +49,9 @@ pub(super) fn section(tables: &mut Tables<'_>, section: &Section, now_ms: i64) -
     }
     for (key, delta) in &section.deltas {
         write(tables, &key.name, delta, now_ms)?;
+    }
+    for (event_id, noted) in &section.statuses {
+        statuses::write(tables, event_id, noted, now_ms)?;
     }
     tables.checkpoints.insert(name.as_str(), next.as_str())?;
     if let Some(gap) = section.gap {
@@ -61,6 +68,11 @@ fn check(tables: &Tables<'_>, section: &Section, now_ms: i64) -> Result<Result<S
     for (key, delta) in &section.deltas {
         match delta {
             Delta::Count(amount) => *moves.entry(key.name.clone()).or_insert(0) += i128::from(*amount),
+            Delta::CountUntil { expire_at_ms, sum } if *expire_at_ms > now_ms => {
+                *moves.entry(key.name.clone()).or_insert(0) += i128::from(*sum);
+            }
+            // Expired at once: it leaves no trace.
+            Delta::CountUntil { .. } => {}
             Delta::Member { elements } => {
                 for (element, membership) in elements {
                     let present = tables.members.get((&*key.name, &**element))?.is_some();
@@ -70,6 +82,11 @@ fn check(tables: &Tables<'_>, section: &Section, now_ms: i64) -> Result<Result<S
                         *moves.entry(counter.clone()).or_insert(0) += i128::from(*amount);
                     }
                 }
+            }
+            Delta::MemberByTime(presences) => {
+                presences::moves(tables, &key.name, presences, |counter, amount| {
+                    *moves.entry(counter.into()).or_insert(0) += i128::from(amount);
+                })?;
             }
             Delta::Top { sums, .. } => {
                 for (element, amount) in sums {
@@ -99,6 +116,7 @@ fn write(tables: &mut Tables<'_>, name: &str, delta: &Delta, now_ms: i64) -> Res
     match delta {
         // Among the sums that were checked.
         Delta::Count(_) => Ok(()),
+        Delta::CountUntil { expire_at_ms, .. } => expiry::note_counter(tables, name, *expire_at_ms, now_ms),
         Delta::Max(value) => {
             let stored = tables.counters.get(name)?.map(|stored| stored.value());
             if stored.is_none_or(|stored| *value > stored) {
@@ -130,10 +148,11 @@ fn write(tables: &mut Tables<'_>, name: &str, delta: &Delta, now_ms: i64) -> Res
             }
             Ok(())
         }
+        Delta::MemberByTime(presences) => presences::write(tables, name, presences, now_ms),
     }
 }
 
-/// Each known part by itself, so that a part which is not known now leaves what is stored.
+/// What stands beside the checkpoint: each known part by itself, so that a part which is not known now leaves what is stored.
 fn note_log(tables: &mut Tables<'_>, section: &Section) -> Result<(), redb::Error> {
     let identity = &section.log_identity;
     let parts = [
@@ -145,6 +164,10 @@ fn note_log(tables: &mut Tables<'_>, section: &Section) -> Result<(), redb::Erro
         if let Some(value) = value {
             tables.meta.insert(identity_field(&section.partition, part).as_str(), value.as_str())?;
         }
+    }
+    if let Some(switches) = &section.switches {
+        let field = identity_field(&section.partition, SWITCHES_PART);
+        tables.meta.insert(field.as_str(), switches.to_string().as_str())?;
     }
     Ok(())
 }

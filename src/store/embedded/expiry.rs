@@ -1,8 +1,11 @@
 //! What expires: looked over by every reader from its moment on, removed a little at each flush.
 
-use redb::{ReadableTable, TableHandle};
+use redb::{ReadTransaction, ReadableTable, TableHandle};
 
-use super::tables::{DOCUMENTS, NEVER, Tables, UNIQUES};
+use super::{
+    presences,
+    tables::{COUNTERS, DOCUMENTS, EXPIRIES, NEVER, PRESENCES, STATUSES, Tables, UNIQUES},
+};
 
 /// Most rows that one flush removes because they have expired.
 const SWEEP_MAX: usize = 1_000;
@@ -27,6 +30,34 @@ pub(super) fn reschedule(
     Ok(())
 }
 
+/// Notes when a counter expires: the latest time that any rule has said. One that has expired already has no trace to leave.
+pub(super) fn note_counter(
+    tables: &mut Tables<'_>,
+    name: &str,
+    expire_at_ms: i64,
+    now_ms: i64,
+) -> Result<(), redb::Error> {
+    let old_ms = tables.counter_expiries.get(name)?.map(|row| row.value());
+    if expire_at_ms <= now_ms || old_ms.is_some_and(|old_ms| old_ms >= expire_at_ms) {
+        return Ok(());
+    }
+    tables.counter_expiries.insert(name, expire_at_ms)?;
+    reschedule(tables, COUNTERS.name(), name, old_ms, Some(expire_at_ms))
+}
+
+/// Forgets when a counter expires.
+pub(super) fn forget_counter(tables: &mut Tables<'_>, name: &str) -> Result<(), redb::Error> {
+    let old_ms = tables.counter_expiries.remove(name)?.map(|row| row.value());
+    reschedule(tables, COUNTERS.name(), name, old_ms, None)
+}
+
+/// Whether something has expired and was not removed yet.
+pub(super) fn is_due(transaction: &ReadTransaction, now_ms: i64) -> Result<bool, redb::Error> {
+    let table = transaction.open_table(EXPIRIES)?;
+    let first = table.first()?.map(|(key, _)| key.value().0);
+    Ok(first.is_some_and(|expire_at_ms| expire_at_ms <= now_ms))
+}
+
 /// Removes expired keys, at most [`SWEEP_MAX`] rows.
 pub(super) fn sweep(tables: &mut Tables<'_>, now_ms: i64) -> Result<(), redb::Error> {
     let mut removed = 0;
@@ -39,6 +70,13 @@ pub(super) fn sweep(tables: &mut Tables<'_>, now_ms: i64) -> Result<(), redb::Er
             tables.uniques.remove(name.as_str())?;
         } else if table == DOCUMENTS.name() {
             tables.documents.remove(name.as_str())?;
+        } else if table == STATUSES.name() {
+            tables.statuses.remove(name.as_str())?;
+        } else if table == COUNTERS.name() {
+            tables.counters.remove(name.as_str())?;
+            tables.counter_expiries.remove(name.as_str())?;
+        } else if table == PRESENCES.name() {
+            presences::forget(tables, &name)?;
         } else {
             removed += drop_window(tables, &name, SWEEP_MAX - removed)?;
             if removed >= SWEEP_MAX {

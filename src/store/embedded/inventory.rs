@@ -5,7 +5,7 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::{
     EmbeddedStore,
-    tables::{MEMBERS, RECENT_SIZES, TOP_EXPIRIES, UNIQUES},
+    tables::{COUNTERS, LAST, MEMBERS, PRESENCES, RECENT_SIZES, TOP_EXPIRIES, UNIQUES},
 };
 use crate::{
     model::Kind,
@@ -15,7 +15,7 @@ use crate::{
 /// Most keys of one page.
 const PAGE_MAX: usize = 10_000;
 /// The tables in the order in which they are listed.
-const KINDS: [Kind; 4] = [Kind::Unique, Kind::Recent, Kind::Top, Kind::Member];
+pub(super) const KINDS: [Kind; 4] = [Kind::Unique, Kind::Recent, Kind::Top, Kind::Member];
 
 #[async_trait]
 impl Inventory for EmbeddedStore {
@@ -41,12 +41,27 @@ impl Inventory for EmbeddedStore {
 }
 
 /// Up to `limit` names of a kind behind `after`. No name is empty, so an empty one begins.
-fn names(transaction: &ReadTransaction, kind: Kind, after: &str, limit: usize) -> Result<Vec<String>, redb::Error> {
+pub(super) fn names(
+    transaction: &ReadTransaction,
+    kind: Kind,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<String>, redb::Error> {
     match kind {
+        Kind::Count | Kind::Max => plain(&transaction.open_table(COUNTERS)?, after, limit),
+        Kind::Last => plain(&transaction.open_table(LAST)?, after, limit),
         Kind::Unique => plain(&transaction.open_table(UNIQUES)?, after, limit),
         Kind::Recent => plain(&transaction.open_table(RECENT_SIZES)?, after, limit),
         Kind::Top => plain(&transaction.open_table(TOP_EXPIRIES)?, after, limit),
-        _ => sets(&transaction.open_table(MEMBERS)?, after, limit),
+        Kind::Member => {
+            // Of a set from which all was taken out, what is remembered of that may be left.
+            let mut names = sets(&transaction.open_table(MEMBERS)?, after, limit)?;
+            names.extend(sets(&transaction.open_table(PRESENCES)?, after, limit)?);
+            names.sort_unstable();
+            names.dedup();
+            names.truncate(limit);
+            Ok(names)
+        }
     }
 }
 
@@ -69,8 +84,8 @@ fn plain<V: redb::Value + 'static>(
 }
 
 /// A set has a row per element: the next set is looked for behind all that this one can have.
-fn sets(
-    table: &impl ReadableTable<(&'static str, &'static str), ()>,
+fn sets<V: redb::Value + 'static>(
+    table: &impl ReadableTable<(&'static str, &'static str), V>,
     after: &str,
     limit: usize,
 ) -> Result<Vec<String>, redb::Error> {

@@ -5,11 +5,14 @@
 
 mod apply;
 mod collections;
+mod exchange;
 mod expiry;
 mod failure;
 mod hyperloglog;
 mod inventory;
+mod presences;
 mod reading;
+mod statuses;
 mod tables;
 mod writer;
 
@@ -23,6 +26,8 @@ use std::{
 use async_trait::async_trait;
 use redb::{ReadableDatabase, ReadableTable, TableHandle};
 
+pub use exchange::EmbeddedExchange;
+
 use self::{
     failure::{open_error, store_error},
     tables::{CHECKPOINTS, DOCUMENTS, META, NEVER, ORIGINS, Tables},
@@ -32,8 +37,8 @@ use super::{Store, StoreError};
 use crate::{
     core::roster::Group,
     model::{
-        Answer, Beat, Beaten, Outcome, Query, Roster, ScanPage, Section, ShardId, StoredPosition, Swap, SwapOutcome,
-        TopicPartition,
+        Answer, Beat, Beaten, GroupStatus, Outcome, Query, Roster, ScanPage, Section, ShardId, StoredPosition, Swap,
+        SwapOutcome, TopicPartition,
     },
 };
 
@@ -118,17 +123,22 @@ impl Store for EmbeddedStore {
                 let name = partition.to_string();
                 let checkpoint = checkpoints.get(name.as_str())?.map(|text| text.value().to_owned());
                 let origin = origins.get(name.as_str())?.map(|offset| offset.value());
-                rows.push((checkpoint, origin, reading::log_identity(&meta, partition)?));
+                rows.push((
+                    checkpoint,
+                    origin,
+                    reading::log_identity(&meta, partition)?,
+                    reading::switches(&meta, partition)?,
+                ));
             }
             Ok(rows)
         })?;
-        let position = |(checkpoint, origin, log_identity): (Option<String>, _, _)| {
+        let position = |(checkpoint, origin, log_identity, switches): (Option<String>, _, _, _)| {
             let checkpoint = checkpoint.map(|text| text.parse()).transpose();
             let checkpoint = checkpoint.map_err(|error: crate::model::CheckpointError| StoreError::Corrupt {
                 doing: doing.to_owned(),
                 reason: error.to_string(),
             })?;
-            Ok(vec![StoredPosition { checkpoint, origin, log_identity }])
+            Ok(vec![StoredPosition { checkpoint, origin, log_identity, switches, restored: None }])
         };
         rows.into_iter().map(position).collect()
     }
@@ -190,16 +200,43 @@ impl Store for EmbeddedStore {
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {
-        let now_ms = now_ms();
-        self.reading("reading results", |transaction| {
+        let (doing, now_ms) = ("reading results", now_ms());
+        for query in queries {
+            if let Query::Members { cursor, .. } = query {
+                reading::check_cursor(doing, cursor)?;
+            }
+        }
+        self.reading(doing, |transaction| {
             queries.iter().map(|query| reading::answer(transaction, query, now_ms)).collect()
         })
     }
 
+    async fn note(&self, statuses: &[(Box<str>, GroupStatus)]) -> Result<(), StoreError> {
+        let noted = statuses.to_vec();
+        self.writer
+            .write("noting what became of events".to_owned(), move |transaction| {
+                let mut tables = Tables::open(transaction)?;
+                let now_ms = now_ms();
+                noted.iter().try_for_each(|(id, noted)| statuses::write(&mut tables, id, noted, now_ms))
+            })
+            .await
+    }
+
     async fn scan(&self, prefix: &str, cursor: &str, limit: usize) -> Result<ScanPage, StoreError> {
-        self.reading("listing counters", |transaction| {
-            reading::scan(transaction, prefix, cursor, limit.clamp(1, SCAN_MAX))
-        })
+        let doing = "listing counters";
+        reading::check_cursor(doing, cursor)?;
+        self.reading(doing, |transaction| reading::scan(transaction, prefix, cursor, limit.clamp(1, SCAN_MAX)))
+    }
+
+    async fn sweep(&self) -> Result<bool, StoreError> {
+        let doing = "removing what has expired";
+        let now_ms = now_ms();
+        if !self.reading(doing, |transaction| expiry::is_due(transaction, now_ms))? {
+            return Ok(false);
+        }
+        let sweep = move |transaction: &redb::WriteTransaction| expiry::sweep(&mut Tables::open(transaction)?, now_ms);
+        self.writer.write(doing.to_owned(), sweep).await?;
+        self.reading(doing, |transaction| expiry::is_due(transaction, now_ms))
     }
 
     async fn swap(&self, swaps: &[Swap]) -> Result<Vec<SwapOutcome>, StoreError> {

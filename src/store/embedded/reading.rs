@@ -7,12 +7,18 @@ use redb::{ReadTransaction, ReadableTable};
 use super::{
     collections::recent_element,
     hyperloglog::Registers,
-    tables::{COUNTERS, MEMBERS, RECENTS, TOP_EXPIRIES, TOPS, UNIQUES, identity_field},
+    statuses,
+    tables::{COUNTERS, MEMBERS, RECENTS, SWITCHES_PART, TOP_EXPIRIES, TOPS, UNIQUES, identity_field},
 };
-use crate::model::{Answer, LogIdentity, Query, RecentItem, ScanPage, TopItem, TopicPartition};
+use crate::{
+    model::{Answer, LogIdentity, Query, RecentItem, ScanPage, Switches, SwitchesError, TopItem, TopicPartition},
+    store::StoreError,
+};
 
 /// Most elements on a page of a set.
 const PAGE_MAX: usize = 10_000;
+/// Begins a cursor.
+const SEEN: char = '>';
 
 /// What the log said of itself.
 pub(super) fn log_identity(
@@ -31,6 +37,15 @@ pub(super) fn log_identity(
             .transpose()
             .map_err(|_| unreadable("leader epoch"))?,
     })
+}
+
+/// The table of switches of a partition.
+pub(super) fn switches(
+    meta: &impl ReadableTable<&'static str, &'static str>,
+    partition: &TopicPartition,
+) -> Result<Option<Switches>, redb::Error> {
+    let stored = meta.get(identity_field(partition, SWITCHES_PART).as_str())?.map(|text| text.value().parse());
+    stored.transpose().map_err(|error: SwitchesError| redb::Error::Corrupted(error.to_string()))
 }
 
 /// The answer to one query.
@@ -55,6 +70,7 @@ pub(super) fn answer(transaction: &ReadTransaction, query: &Query, now_ms: i64) 
             let exists = first.is_some_and(|(row, _)| row.value().0 == key);
             Answer::IsMember { exists, member: table.get((key.as_str(), element.as_str()))?.is_some() }
         }
+        Query::Status { event_id, mark } => statuses::answer(transaction, event_id, mark, now_ms)?,
         Query::Members { key, cursor, limit } => members(transaction, key, cursor, (*limit).clamp(1, PAGE_MAX))?,
     })
 }
@@ -97,10 +113,16 @@ fn top(transaction: &ReadTransaction, key: &str, limit: usize, now_ms: i64) -> R
     Ok(Answer::Top(sorted.into_iter().map(|Reverse((sum, element))| TopItem { element, sum }).collect()))
 }
 
+/// A cursor as pages give it; an empty one begins.
+pub(super) fn check_cursor(doing: &str, cursor: &str) -> Result<(), StoreError> {
+    let is_one = cursor.is_empty() || cursor.starts_with(SEEN);
+    if is_one { Ok(()) } else { Err(StoreError::no_cursor(doing, cursor)) }
+}
+
 /// The cursor is the last element that was seen, after a mark that tells it from the empty cursor of the beginning.
 fn members(transaction: &ReadTransaction, key: &str, cursor: &str, limit: usize) -> Result<Answer, redb::Error> {
     let table = transaction.open_table(MEMBERS)?;
-    let from = match cursor.strip_prefix('>') {
+    let from = match cursor.strip_prefix(SEEN) {
         Some(seen) => Bound::Excluded((key, seen)),
         None => Bound::Included((key, "")),
     };
@@ -112,7 +134,7 @@ fn members(transaction: &ReadTransaction, key: &str, cursor: &str, limit: usize)
             break;
         }
         if elements.len() == limit {
-            let cursor = elements.last().map(|last| format!(">{last}"));
+            let cursor = elements.last().map(|last| format!("{SEEN}{last}"));
             return Ok(Answer::Members { elements, cursor });
         }
         elements.push(element.to_owned());
@@ -128,7 +150,7 @@ pub(super) fn scan(
     limit: usize,
 ) -> Result<ScanPage, redb::Error> {
     let table = transaction.open_table(COUNTERS)?;
-    let from = match cursor.strip_prefix('>') {
+    let from = match cursor.strip_prefix(SEEN) {
         Some(seen) => Bound::Excluded(seen),
         None => Bound::Included(prefix),
     };
@@ -139,7 +161,7 @@ pub(super) fn scan(
             break;
         }
         if counters.len() == limit {
-            let cursor = counters.last().map(|(last, _)| format!(">{last}"));
+            let cursor = counters.last().map(|(last, _)| format!("{SEEN}{last}"));
             return Ok(ScanPage { counters, cursor });
         }
         counters.push((name.value().to_owned(), number.value()));

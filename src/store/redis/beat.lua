@@ -106,7 +106,8 @@ end
 -- 4. The version, and what the member does not know yet.
 local version = tonumber(redis.call('GET', VERSION) or 0) or 0
 if changed then
-  version = math.max(version + 1, now)
+  -- Above what the member knows: what was lost may have been of this very millisecond.
+  version = math.max(version + 1, now, (tonumber(known) or 0) + 1)
   redis.call('SET', VERSION, whole(version))
 end
 if is_full then return {} end

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     core::roster::{self, BeatError, MAX_LEASES, MAX_MEMBERS, MAX_STEPS},
     model::{Beat, Beaten, Lease, LeaseStep, MemberId, Roster, StoredPosition, TopicPartition},
-    store::StoreError,
+    store::{Store, StoreError},
 };
 
 /// Takes a beat in and reads positions, in one exchange.
@@ -25,8 +25,10 @@ pub(super) async fn run(
 ) -> Result<(Beaten, Vec<Vec<StoredPosition>>), StoreError> {
     roster::check(beat).map_err(|error| StoreError::refused_beat(beat, error))?;
     let doing = format!("beating for group {:?}", beat.group);
-    let keys = keys(&store.layout.prefix, &beat.group);
-    let reads = || if partitions.is_empty() { Vec::new() } else { positions::calls(&store.layout, partitions) };
+    let keys = keys(&store.layouts.common.prefix, &beat.group);
+    // In a cluster the shards lie on other servers, which know nothing of an order: they are asked behind the beat.
+    let at_once = !partitions.is_empty() && !store.lanes.is_cluster();
+    let reads = || if at_once { positions::calls(&store.layouts, partitions) } else { Vec::new() };
     let keys: Vec<&String> = keys.iter().collect();
     // Not among the flushes: a heartbeat that waits behind a long one could cost the session.
     let lane = (&store.lanes, Purpose::Read);
@@ -41,14 +43,17 @@ pub(super) async fn run(
         return Ok((beaten, Vec::new()));
     }
     let doing = "reading checkpoints with a heartbeat";
+    if !at_once {
+        return Ok((beaten, store.positions(partitions).await?));
+    }
     let values = answers.collect::<Result<Vec<Value>, _>>().map_err(|error| store_error(doing, &error))?;
-    Ok((beaten, positions::answer(doing, partitions, values)?))
+    Ok((beaten, positions::answer(doing, store.layouts.count(), partitions, values)?))
 }
 
 /// Reads the group without taking part.
 pub(super) async fn roster(store: &RedisStore, group: &str) -> Result<Roster, StoreError> {
     let doing = format!("reading the members of group {group:?}");
-    let keys = keys(&store.layout.prefix, group);
+    let keys = keys(&store.layouts.common.prefix, group);
     let keys: Vec<&String> = keys.iter().collect();
     let lane = (&store.lanes, Purpose::Read);
     let answers = store.roster.run_before(lane, &doing, &keys, Vec::new(), Vec::new, CALL_DEADLINE).await?;

@@ -1,10 +1,15 @@
--- Claims topics for a group: all of them, or none.
--- KEYS: meta (hash). ARGV: group, topics. Answers {} or {topic, its owner}.
+-- Claims topics for a group: all of them, or none; and notes the number of shards, which never changes.
+-- KEYS: meta (hash). ARGV: group, number of shards, topics. Answers {}, {the noted number} or {topic, its owner}.
 
-local group = ARGV[1]
-for i = 2, #ARGV do
-  local owner = redis.call('HGET', KEYS[1], 'group:' .. ARGV[i])
+local META, group, shards = KEYS[1], ARGV[1], ARGV[2]
+local noted = redis.call('HGET', META, 'shards')
+-- What was written before the number was noted lies in one.
+if not noted and redis.call('HLEN', META) > 0 then noted = '1' end
+if noted and noted ~= shards then return { noted } end
+for i = 3, #ARGV do
+  local owner = redis.call('HGET', META, 'group:' .. ARGV[i])
   if owner and owner ~= group then return { ARGV[i], owner } end
 end
-for i = 2, #ARGV do redis.call('HSET', KEYS[1], 'group:' .. ARGV[i], group) end
+redis.call('HSET', META, 'shards', shards)
+for i = 3, #ARGV do redis.call('HSET', META, 'group:' .. ARGV[i], group) end
 return {}

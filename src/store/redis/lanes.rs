@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -15,21 +15,16 @@ use fred::{
     clients::Client,
     error::{Error, ErrorKind},
     interfaces::ClientLike,
-    types::{
-        ClusterHash, ConnectHandle, CustomCommand, Value,
-        config::{Config, ConnectionConfig, ServerConfig},
-    },
+    types::{ClusterHash, ConnectHandle, CustomCommand, Value},
 };
 
 use super::{
     RedisOptions,
-    failure::{ends_connection, server_code, store_error},
-    options::Password,
+    failure::{ends_connection, is_of_the_role, server_code, store_error},
+    hosts::{self, Hosts, Node},
 };
 use crate::store::StoreError;
 
-/// Longest wait for a connection, sign-in included.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 /// After a failed connection, no other is tried for this long, doubled with each failure up to [`RETRY_MAX`].
 const RETRY_INITIAL: Duration = Duration::from_millis(50);
 /// Longest pause between two tries to connect.
@@ -46,27 +41,41 @@ pub(super) enum Purpose {
     Read = 1,
 }
 
-/// A command and its arguments.
+/// A command and its arguments, and what says which node of a cluster gets it.
 pub(super) struct Call {
     pub(super) name: &'static str,
     pub(super) args: Vec<Value>,
+    pub(super) hash: ClusterHash,
 }
 
 impl Call {
+    /// A command whose first argument is its key.
     pub(super) fn new(name: &'static str, args: impl IntoIterator<Item = impl Into<Value>>) -> Self {
-        Self { name, args: args.into_iter().map(Into::into).collect() }
+        Self { name, args: args.into_iter().map(Into::into).collect(), hash: ClusterHash::FirstKey }
+    }
+
+    /// A script, whose first key stands behind its name and the number of its keys.
+    pub(super) fn script(name: &'static str, args: Vec<Value>) -> Self {
+        Self { name, args, hash: ClusterHash::Offset(2) }
+    }
+
+    /// A command that is about a node and not about a key.
+    pub(super) fn at(node: &Node, name: &'static str, args: impl IntoIterator<Item = impl Into<Value>>) -> Self {
+        Self { hash: node.slot.map_or(ClusterHash::FirstKey, ClusterHash::Custom), ..Self::new(name, args) }
     }
 }
 
 struct Connection {
     client: Client,
     task: ConnectHandle,
+    /// [`Lanes::epoch`] when it was made.
+    epoch: u64,
 }
 
 impl Connection {
     /// The client may still call itself connected when the task that drives the connection has ended.
-    fn lives(&self) -> bool {
-        self.client.is_connected() && !self.task.is_finished()
+    fn lives(&self, epoch: u64) -> bool {
+        self.client.is_connected() && !self.task.is_finished() && self.epoch == epoch
     }
 }
 
@@ -85,39 +94,42 @@ type Lane = tokio::sync::Mutex<Option<Arc<Connection>>>;
 
 /// The connections of one store.
 pub(super) struct Lanes {
-    config: Config,
-    connection: ConnectionConfig,
-    address: String,
+    hosts: Hosts,
     lanes: [Lane; 2 * LANES_PER_PURPOSE],
     turn: AtomicUsize,
     gate: Mutex<Gate>,
+    /// Counts how often a server was found in another role than it had: what was connected before looks for its server anew.
+    epoch: AtomicU64,
 }
 
 impl Lanes {
     pub(super) fn new(options: &RedisOptions) -> Self {
-        let config = Config {
-            server: ServerConfig::new_centralized(options.host.as_str(), options.port),
-            username: options.username.clone(),
-            password: options.password.as_ref().map(|password| Password::expose(password).to_owned()),
-            database: Some(options.db),
-            fail_fast: true,
-            ..Config::default()
-        };
-        let mut connection = ConnectionConfig {
-            connection_timeout: CONNECT_DEADLINE,
-            internal_command_timeout: CONNECT_DEADLINE,
-            max_command_attempts: 1,
-            ..ConnectionConfig::default()
-        };
-        connection.tcp.nodelay = Some(true);
         Self {
-            config,
-            connection,
-            address: options.address(),
+            hosts: Hosts::new(options),
             lanes: Default::default(),
             turn: AtomicUsize::new(0),
             gate: Mutex::default(),
+            epoch: AtomicU64::new(0),
         }
+    }
+
+    /// Whether keys are spread over servers by their slot, so that calls about several keys reach several of them.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.hosts.servers.is_cluster()
+    }
+
+    /// The servers that hold keys, in the order of their slots.
+    pub(super) async fn nodes(&self, doing: &str) -> Result<Vec<Node>, StoreError> {
+        if !self.is_cluster() {
+            return Ok(vec![Node { slot: None, mark: 0 }]);
+        }
+        let connection = self.connection(&self.lanes[Purpose::Read as usize * LANES_PER_PURPOSE], doing).await?;
+        let nodes = hosts::nodes(&connection.client);
+        if nodes.is_empty() {
+            let reason = "the cluster names no node that has slots".to_owned();
+            return Err(self.named(StoreError::Unavailable { doing: doing.to_owned(), reason }));
+        }
+        Ok(nodes)
     }
 
     /// Runs commands in order over one connection. A server's error is the answer to its command; anything else ends the
@@ -139,6 +151,11 @@ impl Lanes {
         };
         let failure = answers.iter().find_map(|answer| answer.as_ref().err().filter(|error| ends_connection(error)));
         if let Some(error) = failure {
+            if is_of_the_role(error) {
+                // Only the first of those that find it: what was connected since is not to blame.
+                let (now, next) = (connection.epoch, connection.epoch + 1);
+                let _ = self.epoch.compare_exchange(now, next, Ordering::Relaxed, Ordering::Relaxed);
+            }
             discard(lane, &connection).await;
             if server_code(error).is_none() {
                 return Err(self.named(store_error(doing, error)));
@@ -154,7 +171,8 @@ impl Lanes {
 
     async fn connection(&self, lane: &Lane, doing: &str) -> Result<Arc<Connection>, StoreError> {
         let mut slot = lane.lock().await;
-        if let Some(connection) = slot.as_ref().filter(|connection| connection.lives()) {
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        if let Some(connection) = slot.as_ref().filter(|connection| connection.lives(epoch)) {
             return Ok(connection.clone());
         }
         *slot = None;
@@ -163,16 +181,12 @@ impl Lanes {
         {
             return Err(error.clone());
         }
-        let client = Client::new(self.config.clone(), None, Some(self.connection.clone()), None);
-        let made = match tokio::time::timeout(CONNECT_DEADLINE, client.init()).await {
-            Ok(made) => made,
-            Err(_) => Err(Error::new(ErrorKind::Timeout, "no connection in time")),
-        };
+        let made = self.hosts.connect().await;
         let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         match made {
-            Ok(task) => {
+            Ok((client, task)) => {
                 gate.closed = None;
-                let connection = Arc::new(Connection { client, task });
+                let connection = Arc::new(Connection { client, task, epoch });
                 *slot = Some(connection.clone());
                 Ok(connection)
             }
@@ -187,7 +201,7 @@ impl Lanes {
 
     /// Says which server it was.
     fn named(&self, error: StoreError) -> StoreError {
-        let at = |doing: String| format!("{doing} (Redis at {})", self.address);
+        let at = |doing: String| format!("{doing} ({})", self.hosts.servers);
         match error {
             StoreError::Unavailable { doing, reason } => StoreError::Unavailable { doing: at(doing), reason },
             StoreError::Refused { doing, reason } => StoreError::Refused { doing: at(doing), reason },
@@ -207,7 +221,7 @@ async fn discard(lane: &Lane, connection: &Arc<Connection>) {
 async fn send(client: &Client, calls: Vec<Call>) -> Vec<Result<Value, Error>> {
     let pipeline = client.pipeline();
     for call in calls {
-        let command = CustomCommand::new_static(call.name, ClusterHash::FirstKey, false);
+        let command = CustomCommand::new_static(call.name, call.hash, false);
         if let Err(error) = pipeline.custom::<(), Value>(command, call.args).await {
             return vec![Err(error)];
         }

@@ -1,6 +1,11 @@
 //! Where Redis is and how to sign in.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
+
+use crate::{
+    model::{RedisServers, ShardId},
+    tls::ClientTls,
+};
 
 /// A password. It has no `Display`, and its `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,21 +29,24 @@ impl fmt::Debug for Password {
     }
 }
 
-/// How to reach a Redis server, and where in it the results lie.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How to reach a Redis, and where in it the results lie.
+#[derive(Clone, Debug)]
 pub struct RedisOptions {
-    /// Host name or address. Default `127.0.0.1`.
-    pub host: String,
-    /// Port. Default 6379.
-    pub port: u16,
+    /// Where it is. Default `127.0.0.1:6379`.
+    pub servers: RedisServers,
     /// User of Redis' access control lists; `None` is the default user.
     pub username: Option<String>,
     /// Password; `None` signs in nowhere.
     pub password: Option<Password>,
-    /// Number of the database. Default 0.
+    /// What it is reached by TLS with, the sentinels too; `None` is plain TCP. Default `None`.
+    pub tls: Option<Arc<ClientTls>>,
+    /// Number of the database. Default 0, which is the only one of a cluster.
     pub db: u8,
     /// Stands before each key. Default empty.
     pub key_prefix: String,
+    /// Into how many shards the results are split, each with a hash tag of its own: 1 to
+    /// [`crate::core::shards::MAX_SHARDS`]. Default 1, whose keys have no tag but in a cluster.
+    pub shards: ShardId,
     /// Go on although the server may evict keys, and counts may therefore be wrong. Default `false`.
     pub allow_eviction: bool,
 }
@@ -46,21 +54,15 @@ pub struct RedisOptions {
 impl Default for RedisOptions {
     fn default() -> Self {
         Self {
-            host: "127.0.0.1".to_owned(),
-            port: 6379,
+            servers: RedisServers::one("127.0.0.1", 6379),
             username: None,
             password: None,
+            tls: None,
             db: 0,
             key_prefix: String::new(),
+            shards: 1,
             allow_eviction: false,
         }
-    }
-}
-
-impl RedisOptions {
-    /// `host:port`, for messages.
-    pub fn address(&self) -> String {
-        format!("{}:{}", self.host, self.port)
     }
 }
 

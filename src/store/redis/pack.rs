@@ -1,9 +1,13 @@
 //! Sections in the form that `flush.lua` takes: msgpack, every number a decimal string.
 
+mod others;
+
 use bytes::Bytes;
 use rmp::encode::{ByteBuf, write_array_len, write_bool, write_str_len};
 
-use crate::model::{Delta, Key, Membership, Section, Swap};
+pub(super) use others::{lists, names, plan, statuses, swaps};
+
+use crate::model::{Delta, Key, Membership, Presences, Section};
 
 /// Weight up to which whole sections share one script call: such a call takes Redis about 5 ms, in which it answers nobody
 /// else. A larger section goes alone.
@@ -11,7 +15,7 @@ pub(super) const CALL_WEIGHT: usize = 5_000;
 
 /// What a section costs: its stored values, and its checkpoint.
 pub(super) fn weight(section: &Section) -> usize {
-    1 + section.deltas.iter().map(|(_, delta)| delta.weight()).sum::<usize>()
+    1 + section.statuses.len() + section.deltas.iter().map(|(_, delta)| delta.weight()).sum::<usize>()
 }
 
 /// How many of the sections, from the first, make up the next call.
@@ -25,32 +29,21 @@ pub(super) fn next_call(sections: &[Section]) -> usize {
     count.max(1).min(sections.len())
 }
 
-/// The first part of what `last` stores: time and origin, so that texts compare as the pairs do.
+/// The first part of what `last` and a member ordered by time store: time and origin, so that texts compare as the pairs do.
 pub(super) fn last_head(time_ms: i64, origin: crate::model::Origin) -> String {
     // With the sign's bit turned, the order of the unsigned number is that of the signed one.
     format!("{:016x}{}", (time_ms as u64) ^ (1 << 63), origin.to_hex())
 }
 
-/// Packs sections as `flush.lua` reads them.
-pub(super) fn sections(sections: &[Section]) -> Bytes {
+/// Packs sections as `flush.lua` reads them. `unmarked` says which totals of a section are not known to be among the changes
+/// that the persistent tier lacks.
+pub(super) fn sections(sections: &[Section], unmarked: impl Fn(&Section) -> Vec<&str>) -> Bytes {
     let mut out = Packer(ByteBuf::new());
     out.array(sections.len());
     for section in sections {
         out.section(section);
-    }
-    Bytes::from(out.0.into_vec())
-}
-
-/// Packs swaps as `swap.lua` reads them.
-pub(super) fn swaps(swaps: &[Swap]) -> Bytes {
-    let mut out = Packer(ByteBuf::new());
-    out.array(swaps.len());
-    for swap in swaps {
-        out.array(4);
-        out.text(&swap.name);
-        out.optional(swap.expect.as_deref());
-        out.optional(swap.next.as_deref());
-        out.optional(swap.ttl_ms.map(|ms| ms.to_string()));
+        out.texts(unmarked(section).into_iter());
+        out.statuses(section.statuses.iter());
     }
     Bytes::from(out.0.into_vec())
 }
@@ -93,7 +86,8 @@ impl Packer {
     }
 
     fn section(&mut self, section: &Section) {
-        self.array(16);
+        // The names to mark follow, and the statuses.
+        self.array(20);
         self.text(&section.partition.to_string());
         self.optional(section.expect.map(|checkpoint| checkpoint.to_string()));
         self.text(&section.next.to_string());
@@ -109,13 +103,16 @@ impl Packer {
         let of = |wanted: fn(&Delta) -> bool| -> Vec<&(Key, Delta)> {
             section.deltas.iter().filter(|(_, delta)| wanted(delta)).collect()
         };
-        let counts = of(|delta| matches!(delta, Delta::Count(_)));
+        // Those that expire stand last, and their times in a list of their own.
+        let mut counts = of(|delta| matches!(delta, Delta::Count(_)));
+        let until = of(|delta| matches!(delta, Delta::CountUntil { .. }));
+        counts.extend_from_slice(&until);
         let highest = of(|delta| matches!(delta, Delta::Max(_)));
         for list in [&counts, &highest] {
             self.texts(list.iter().map(|(key, _)| &*key.name));
             self.array(list.len());
             for (_, delta) in list {
-                if let Delta::Count(number) | Delta::Max(number) = delta {
+                if let Delta::Count(number) | Delta::CountUntil { sum: number, .. } | Delta::Max(number) = delta {
                     self.number(*number);
                 }
             }
@@ -126,10 +123,17 @@ impl Packer {
             of(|delta| matches!(delta, Delta::Recent { .. })),
             of(|delta| matches!(delta, Delta::Top { .. })),
             of(|delta| matches!(delta, Delta::Member { .. })),
+            of(|delta| matches!(delta, Delta::MemberByTime(_))),
         ] {
             self.array(list.len());
             for (key, delta) in list {
                 self.collection(&key.name, delta);
+            }
+        }
+        self.array(until.len());
+        for (_, delta) in until {
+            if let Delta::CountUntil { expire_at_ms, .. } = delta {
+                self.number(*expire_at_ms);
             }
         }
     }
@@ -141,6 +145,7 @@ impl Packer {
             ("cluster_id", identity.cluster_id.clone()),
             ("topic_id", identity.topic_id.map(|id| id.to_string())),
             ("leader_epoch", identity.leader_epoch.map(|epoch| epoch.to_string())),
+            (super::positions::SWITCHES_PART, section.switches.as_ref().map(ToString::to_string)),
         ];
         self.array(2 * parts.iter().filter(|(_, value)| value.is_some()).count());
         for (part, value) in parts {
@@ -165,7 +170,7 @@ impl Packer {
 
     fn collection(&mut self, name: &str, delta: &Delta) {
         match delta {
-            Delta::Count(_) | Delta::Max(_) | Delta::Last { .. } => {}
+            Delta::Count(_) | Delta::CountUntil { .. } | Delta::Max(_) | Delta::Last { .. } => {}
             Delta::Unique { expire_at_ms, elements } => {
                 self.array(3);
                 self.text(name);
@@ -196,7 +201,25 @@ impl Packer {
                 self.texts(elements.keys().map(|element| &**element));
                 self.memberships(elements.values());
             }
+            Delta::MemberByTime(presences) => {
+                self.array(6);
+                self.text(name);
+                self.presences(presences);
+            }
         }
+    }
+
+    fn presences(&mut self, presences: &Presences) {
+        let list = presences.elements.values();
+        self.number(presences.tombstones_ms);
+        self.texts(presences.elements.keys().map(|element| &**element));
+        self.array(list.len());
+        list.clone().for_each(|presence| self.text(&last_head(presence.time_ms, presence.origin)));
+        // One digit per element: 1 where it is in.
+        let signs: Vec<u8> = list.clone().map(|presence| b'0' + u8::from(presence.is_in)).collect();
+        self.bytes(&signs);
+        self.array(list.len());
+        list.for_each(|presence| self.optional(presence.counter.as_deref().map(str::as_bytes)));
     }
 
     fn memberships<'a>(&mut self, list: impl ExactSizeIterator<Item = &'a Membership> + Clone) {
@@ -224,43 +247,4 @@ impl Packer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Checkpoint, Fingerprint, Kind, LogIdentity, Origin, TopicPartition};
-
-    fn section(weight: usize) -> Section {
-        let next = Checkpoint { offset: 1, incarnation: 0, fingerprint: Fingerprint(0) };
-        let deltas = (1..weight).map(|i| (Key::new(Kind::Count, format!("k{i}")), Delta::Count(1))).collect();
-        let partition = TopicPartition::new("t", 0);
-        Section { partition, expect: None, next, gap: None, log_identity: LogIdentity::default(), deltas }
-    }
-
-    #[test]
-    fn calls_hold_whole_sections_up_to_the_cap() {
-        let cases: &[(&[usize], usize)] = &[
-            (&[1], 1),
-            (&[CALL_WEIGHT], 1),
-            (&[CALL_WEIGHT + 1, 1], 1),
-            (&[10, CALL_WEIGHT], 1),
-            (&[10, CALL_WEIGHT - 10, 1], 2),
-        ];
-        for (weights, count) in cases {
-            let sections: Vec<Section> = weights.iter().map(|w| section(*w)).collect();
-            assert_eq!(next_call(&sections), *count, "{weights:?}");
-        }
-    }
-
-    #[test]
-    fn heads_of_last_sort_as_their_pairs() {
-        let origin = |offset| Origin { topic: 1, partition: 0, offset, effect: 0 };
-        let mut pairs = Vec::new();
-        for time in [i64::MIN, -1, 0, 1, 1_700_000_000_000, i64::MAX] {
-            for offset in [0, 9, 10, i64::MAX] {
-                pairs.push((time, origin(offset)));
-            }
-        }
-        assert!(pairs.is_sorted());
-        let heads: Vec<String> = pairs.iter().map(|(time, origin)| last_head(*time, *origin)).collect();
-        assert!(heads.is_sorted_by(|a, b| a < b && a.len() == b.len()));
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use fred::types::Value;
 
-use super::{Layout, lanes::Call};
+use super::{lanes::Call, layout::Layouts, statuses};
 use crate::{
     model::{Answer, Origin, Query, RecentItem, TopItem},
     store::StoreError,
@@ -51,35 +51,44 @@ pub(super) fn page(doing: &str, value: Value) -> Result<(Option<String>, Vec<Val
 pub(super) fn cursor(doing: &str, cursor: &str) -> Result<String, StoreError> {
     match cursor {
         "" => Ok("0".to_owned()),
-        digits if digits.bytes().all(|b| b.is_ascii_digit()) && digits.len() <= 20 => Ok(digits.to_owned()),
-        other => Err(StoreError::Refused {
-            doing: doing.to_owned(),
-            reason: format!("{other:?} is no cursor that an earlier page gave"),
-        }),
+        digits if digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u64>().is_ok() => Ok(digits.to_owned()),
+        other => Err(StoreError::no_cursor(doing, other)),
     }
 }
 
+/// The pieces of a counter together.
+pub(super) fn sum(doing: &str, name: &str, pieces: impl IntoIterator<Item = i64>) -> Result<i64, StoreError> {
+    let sum = pieces.into_iter().map(i128::from).sum::<i128>();
+    i64::try_from(sum).map_err(|_| corrupt(doing, format!("the pieces of {name:?} do not fit 64 bits together")))
+}
+
 /// The commands that answer a query; [`answer`] takes as many answers.
-pub(super) fn calls(layout: &Layout, query: &Query) -> Result<Vec<Call>, StoreError> {
+pub(super) fn calls(layouts: &Layouts, query: &Query) -> Result<Vec<Call>, StoreError> {
     let newest = |limit: usize| match limit {
         0 => "-1".to_owned(),
         _ => (limit - 1).to_string(),
     };
     Ok(match query {
-        Query::Counter(name) => vec![Call::new("HGET", [&layout.aggregated, name])],
-        Query::Unique(name) => vec![Call::new("PFCOUNT", [layout.key(name)])],
+        Query::Counter(name) => {
+            layouts.all().iter().map(|layout| Call::new("HGET", [&layout.aggregated, name])).collect()
+        }
+        Query::Unique(name) => vec![Call::new("PFCOUNT", [layouts.of(name).key(name)])],
         Query::Recent { limit: 0, .. } | Query::Top { limit: 0, .. } => Vec::new(),
         Query::Recent { key, limit } | Query::Top { key, limit } => {
-            vec![Call::new("ZREVRANGE", [layout.key(key), "0".to_owned(), newest(*limit), "WITHSCORES".to_owned()])]
+            vec![Call::new(
+                "ZREVRANGE",
+                [layouts.of(key).key(key), "0".to_owned(), newest(*limit), "WITHSCORES".to_owned()],
+            )]
         }
         Query::IsMember { key, element } => {
-            let key = layout.key(key);
+            let key = layouts.of(key).key(key);
             vec![Call::new("EXISTS", [&key]), Call::new("SISMEMBER", [&key, element])]
         }
+        Query::Status { event_id, mark } => statuses::calls(layouts, event_id, mark),
         Query::Members { key, cursor: from, limit } => {
             let count = (*limit).clamp(1, PAGE_MAX).to_string();
             let from = cursor(&doing(query), from)?;
-            vec![Call::new("SSCAN", [layout.key(key), from, "COUNT".to_owned(), count])]
+            vec![Call::new("SSCAN", [layouts.of(key).key(key), from, "COUNT".to_owned(), count])]
         }
     })
 }
@@ -92,6 +101,7 @@ pub(super) fn doing(query: &Query) -> String {
         Query::Recent { key, .. } => format!("reading history {key:?}"),
         Query::Top { key, .. } => format!("reading ranking {key:?}"),
         Query::IsMember { key, .. } | Query::Members { key, .. } => format!("reading set {key:?}"),
+        Query::Status { event_id, .. } => format!("reading the status of event {event_id:?}"),
     }
 }
 
@@ -102,8 +112,9 @@ pub(super) fn answer(query: &Query, answers: Vec<Value>) -> Result<Answer, Store
     let mut next = || answers.next().unwrap_or(Value::Null);
     Ok(match query {
         Query::Counter(name) => {
-            let value = next();
-            Answer::Counter(if value.is_null() { None } else { Some(number(&doing, name, &value)?) })
+            let pieces = answers.filter(|piece| !piece.is_null()).map(|piece| number(&doing, name, &piece));
+            let pieces: Vec<i64> = pieces.collect::<Result<_, _>>()?;
+            Answer::Counter(if pieces.is_empty() { None } else { Some(sum(&doing, name, pieces)?) })
         }
         Query::Unique(name) => {
             // Elements are never taken out, so an estimate of 0 is a key that does not exist.
@@ -112,8 +123,12 @@ pub(super) fn answer(query: &Query, answers: Vec<Value>) -> Result<Answer, Store
         }
         Query::Recent { key, .. } => {
             let scored = scored(&doing, key, next())?;
+            let no_history = || StoreError::OtherKind {
+                doing: doing.clone(),
+                reason: "an entry has no origin: another rule, or something else, writes to the key".to_owned(),
+            };
             let item = |(member, time_ms): (String, i64)| {
-                let element = member.get(Origin::WIDTH..).ok_or_else(|| corrupt(&doing, "an entry has no origin"))?;
+                let element = member.get(Origin::WIDTH..).ok_or_else(no_history)?;
                 Ok(RecentItem { element: element.to_owned(), time_ms })
             };
             Answer::Recent(scored.into_iter().map(item).collect::<Result<_, StoreError>>()?)
@@ -125,6 +140,10 @@ pub(super) fn answer(query: &Query, answers: Vec<Value>) -> Result<Answer, Store
         Query::IsMember { key, .. } => {
             let exists = number(&doing, key, &next())? > 0;
             Answer::IsMember { exists, member: number(&doing, key, &next())? > 0 }
+        }
+        Query::Status { .. } => {
+            let groups = next();
+            statuses::answer(&doing, groups, next())?
         }
         Query::Members { .. } => {
             let (cursor, items) = page(&doing, next())?;

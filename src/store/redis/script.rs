@@ -53,7 +53,7 @@ impl Script {
             let mut all = vec![Value::from(script), Value::from(keys.len() as i64)];
             all.extend(keys.iter().map(|key| Value::from(key.as_str())));
             all.extend(args.iter().cloned());
-            std::iter::once(Call { name, args: all }).chain(others()).collect()
+            std::iter::once(Call::script(name, all)).chain(others()).collect()
         };
         let answers = lanes.run(purpose, doing, calls("EVALSHA", &self.digest), deadline).await?;
         match answers.first() {

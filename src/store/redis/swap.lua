@@ -1,5 +1,5 @@
 -- Compare-and-set of documents, each by itself.
--- ARGV: prefix of the keys, swaps packed as msgpack: {name, expect or false, next or false, time to live in ms or false}.
+-- KEYS: the first document; in a cluster there is no other. ARGV: prefix of the keys, swaps packed as msgpack: {name, expect or false, next or false, time to live in ms or false}.
 -- Answers per swap: {'S'} swapped, or {'D', what is stored}.
 
 local outcomes = {}

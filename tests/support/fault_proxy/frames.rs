@@ -46,7 +46,10 @@ pub fn with_address(frame: Bytes, key: i16, version: i16, address: SocketAddr) -
         })
     } else if key == ApiKey::FindCoordinator as i16 {
         rewritten(&frame, ApiKey::FindCoordinator, version, |answer: &mut FindCoordinatorResponse| {
-            (answer.host, answer.port) = (host.clone(), port);
+            // Newer answers have a list instead.
+            if answer.coordinators.is_empty() {
+                (answer.host, answer.port) = (host.clone(), port);
+            }
             for coordinator in &mut answer.coordinators {
                 (coordinator.host, coordinator.port) = (host.clone(), port);
             }

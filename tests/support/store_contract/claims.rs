@@ -58,6 +58,11 @@ pub async fn documents_compare_and_set(f: &Fixture) {
     let expected: Vec<SwapOutcome> = cases.iter().map(|(_, outcome)| outcome.clone()).collect();
     assert_eq!(f.store.swap(&all).await.unwrap(), expected);
     assert_eq!(f.store.swap(&[]).await.unwrap(), []);
+    // Several in one call, wherever they lie.
+    let others: Vec<Swap> =
+        (0..6).map(|n| Swap { name: format!("other{n}"), ..swap(None, Some(b"x"), None) }).collect();
+    assert_eq!(f.store.swap(&others).await.unwrap(), vec![SwapOutcome::Swapped; 6]);
+    assert_eq!(f.store.swap(&others).await.unwrap(), vec![stored(b"x"); 6]);
     assert_eq!(f.store.swap(&[swap(None, Some(b"short"), Some(30))]).await.unwrap(), [SwapOutcome::Swapped]);
     let deadline = Instant::now() + Duration::from_secs(5);
     while f.store.swap(&[swap(None, None, None)]).await.unwrap() != [SwapOutcome::Swapped] {

@@ -1,7 +1,10 @@
 //! Each kind of rule, applied and read back.
 
 use super::*;
-use streamgauge::model::{RecentItem, TopItem};
+use streamgauge::{
+    model::{RecentItem, TopItem},
+    store::StoreError,
+};
 
 pub async fn highest_and_latest(f: &Fixture) {
     for (offset, (value, expected)) in
@@ -82,6 +85,16 @@ pub async fn members_as_a_table(f: &Fixture) {
     }
     found.sort();
     assert_eq!(found, elements);
+}
+
+pub async fn cursors_that_no_page_gave_are_refused(f: &Fixture) {
+    for cursor in ["x", "-1", "0x", "18446744073709551616", "é"] {
+        let query = Query::Members { key: "set".into(), cursor: cursor.to_owned(), limit: 300 };
+        let asked = f.store.read(&[query]).await;
+        assert!(matches!(asked, Err(StoreError::NoCursor { .. })), "{cursor}: {asked:?}");
+        let asked = f.store.scan("", cursor, 300).await;
+        assert!(matches!(asked, Err(StoreError::NoCursor { .. })), "{cursor}: {asked:?}");
+    }
 }
 
 pub async fn histories_keep_the_newest(f: &Fixture) {

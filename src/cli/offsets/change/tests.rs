@@ -9,7 +9,7 @@ use crate::{
         show::{self, Plan},
         standing::Holder,
     },
-    model::{Fingerprint, StoredPosition, TopicPartition},
+    model::{Fingerprint, StoredPosition, Switch, TopicPartition},
 };
 
 /// Offset and incarnation of each shard's checkpoint.
@@ -23,6 +23,7 @@ fn change(checkpoints: &[Option<(i64, u32)>], origin: Option<i64>, to: i64) -> C
             offset,
             incarnation,
             fingerprint: Fingerprint(1),
+            ..Checkpoint::default()
         }),
         origin,
         ..StoredPosition::default()
@@ -104,9 +105,17 @@ fn holders_are_named_with_what_to_do() {
 }
 
 #[test]
+fn what_is_being_rebuilt_is_not_moved() {
+    let mut exchanged = change(&[Some((150, 1))], None, 100);
+    exchanged.standing.shards[0].checkpoint.as_mut().unwrap().fingerprint = Fingerprint::EXCHANGE;
+    let said = obstacle(&[exchanged], 10_000).unwrap();
+    assert!(said.contains("video.views:3") && said.contains("counters rebuild"), "{said}");
+}
+
+#[test]
 fn a_dry_run_says_everything_and_that_nothing_is_done() {
     let changes = vec![change(&[Some((150, 0))], None, 100), change(&[Some((150, 0))], None, 190)];
-    let plan = Plan { changes, notes: vec!["a note".into()] };
+    let plan = Plan { changes, notes: vec!["a note".into()], from_group: None };
     let said = |json| {
         let mut out = Vec::new();
         show::plan(&plan, OffsetReset::Earliest, None, json, &mut out).unwrap();
@@ -115,8 +124,7 @@ fn a_dry_run_says_everything_and_that_nothing_is_done() {
     let text = said(false);
     for part in [
         "Up to 50 records are counted AGAIN",
-        "another REDIS_KEY_PREFIX",
-        "`streamgauge counters verify`",
+        "run `streamgauge counters rebuild --topic video.views`",
         "Up to 40 records are SKIPPED",
         "video.views feeds:",
         "count video:{videoId}:views by +1",
@@ -132,4 +140,43 @@ fn a_dry_run_says_everything_and_that_nothing_is_done() {
     assert_eq!(json["changes"][0]["countedAgain"], 50);
     assert_eq!((&json["changes"][1]["from"], &json["changes"][1]["to"]), (&150.into(), &190.into()));
     assert!(json["counters"]["video.views"].as_array().unwrap().len() > 3, "{json}");
+}
+
+#[test]
+fn what_another_group_has_counted_is_not_called_lost() {
+    let said = |checkpoint| {
+        let plan =
+            Plan { changes: vec![change(&[checkpoint], None, 140)], notes: Vec::new(), from_group: Some("old".into()) };
+        let mut out = Vec::new();
+        show::plan(&plan, OffsetReset::Earliest, None, false, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let new = said(None);
+    assert!(new.contains("Up to 40 records are not counted here, since group \"old\" has counted them"), "{new}");
+    assert!(new.contains("`streamgauge counters import`") && !new.contains("SKIPPED"), "{new}");
+    // Who has begun leaves records out by such a move.
+    assert!(said(Some((120, 0))).contains("Up to 20 records are SKIPPED"));
+}
+
+#[test]
+fn a_partition_whose_rules_are_being_changed_is_not_moved() {
+    let table = Switches::only(Fingerprint(1)).with(Switch { fingerprint: Fingerprint(2), from: 150 });
+    let before = change(&[Some((120, 0)), Some((150, 0))], Some(0), 100);
+    assert!(check_rules(std::slice::from_ref(&before)).is_ok());
+    // In each shard: whether it knows of the switch, and which entry is in force.
+    let at = |shards: [Option<usize>; 2]| {
+        let mut change = before.clone();
+        for (shard, in_force) in change.standing.shards.iter_mut().zip(shards) {
+            let (Some(checkpoint), Some(in_force)) = (&mut shard.checkpoint, in_force) else { continue };
+            checkpoint.rules = table.mark(in_force);
+            checkpoint.fingerprint = table.0[in_force].fingerprint;
+            shard.switches = Some(table.clone());
+        }
+        change
+    };
+    for shards in [[Some(0), None], [Some(0), Some(0)], [Some(1), Some(0)], [None, Some(1)]] {
+        let error = check_rules(&[at(shards)]).unwrap_err().to_string();
+        assert!(error.contains("video.views:3") && error.contains("Run a member"), "{error}");
+    }
+    assert!(check_rules(&[at([Some(1), Some(1)])]).is_ok());
 }

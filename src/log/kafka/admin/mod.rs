@@ -5,6 +5,7 @@
 
 mod answer;
 mod configs;
+mod describe;
 mod groups;
 mod log_dirs;
 mod topics;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 pub(super) use self::{answer::explain, tries::Tries};
 pub use self::{
     configs::{ConfigChange, ConfigEntry, ConfigSource, Resource},
+    describe::{PartitionDescription, TopicDescription},
     groups::{CommittedOffset, GroupState},
     log_dirs::{BrokerDisk, LogDir},
 };

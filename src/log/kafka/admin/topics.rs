@@ -37,7 +37,7 @@ const DELETE: RangeInclusive<i16> = 1..=6;
 const DELETE_BY_STATE: i16 = 6;
 const DELETE_RECORDS: RangeInclusive<i16> = 0..=2;
 
-fn topic_name(name: &str) -> TopicName {
+pub(super) fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }
 
