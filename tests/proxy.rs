@@ -66,6 +66,7 @@ async fn faults_of_the_network_lose_and_double_nothing() {
 
     let log = KafkaLog::connect(KafkaOptions::new(vec![address]));
     let catalog = Catalog::load(&CatalogChoice { names: Vec::new(), path: Some(path) }).unwrap();
+    numbered::until_readable(&log, TOPIC, &ledgers).await;
     let events = results::read_events(&log, &catalog).await;
     numbered::assert_once(&events, &ledgers);
     let counted = async |process: &Process| {

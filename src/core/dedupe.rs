@@ -5,9 +5,13 @@
 
 mod index;
 mod parts;
+mod ring;
 
-use self::index::Index;
 pub use self::parts::Parts;
+use self::{
+    index::Index,
+    ring::{Entry, Ring},
+};
 use crate::catalog::plan::DedupeWindow;
 
 /// Bytes of the secret that keys identities.
@@ -30,35 +34,17 @@ impl IdentitySecret {
     }
 }
 
-/// A record in the window: 32 bytes, two to a cache line.
-#[derive(Clone, Copy)]
-struct Entry {
-    identity: Identity,
-    time_ms: i64,
-    /// The offset's low half: all offsets in the window lie closer together than that.
-    offset: u32,
-    /// Sequence number of the record of the same identity before this one; its own where there is none. Meaningless once
-    /// that has left the ring.
-    previous: u32,
-}
-
 /// The last N offsets of a partition by identity.
 pub struct Window {
     limits: DedupeWindow,
-    /// A ring of a power of two: the record with sequence number s lies at s modulo that. It is filled from its beginning, so
-    /// that it takes no more memory than it ever held, and nothing is moved as it grows.
-    ring: Vec<Entry>,
-    mask: usize,
-    /// Sequence number of the next record, and how many there were since the last hole.
-    next: u32,
+    ring: Ring,
+    /// How many records there were since the last hole.
     noted: usize,
     index: Index,
     /// The offset of the last record.
     last_offset: i64,
 }
 
-/// Records for which the ring has room from the start: only what is used of it becomes memory.
-const FIRST_RING: usize = 1 << 18;
 /// Largest window, offsets: the low halves of sequence numbers and a tag must fit an index's place.
 const MAX_OFFSETS: i64 = 1 << 27;
 
@@ -66,10 +52,9 @@ impl Window {
     /// An empty window.
     pub fn new(limits: DedupeWindow) -> Self {
         let limits = DedupeWindow { offsets: limits.offsets.clamp(0, MAX_OFFSETS), ..limits };
-        let ring = (limits.offsets as usize).next_power_of_two();
-        // Offsets rise by at least one from record to record.
-        let index = Index::new(ring, limits.offsets as u32);
-        Self { limits, ring: Vec::new(), mask: ring - 1, next: 0, noted: 0, index, last_offset: 0 }
+        // Offsets rise by at least one from record to record, so that the window holds no more records than offsets.
+        let index = Index::new(limits.offsets as u32);
+        Self { limits, ring: Ring::new(limits.offsets as usize, 0), noted: 0, index, last_offset: 0 }
     }
 
     /// Most bytes that a window of these limits takes.
@@ -78,7 +63,7 @@ impl Window {
         if offsets <= 0 {
             return 0;
         }
-        let ring = (offsets as usize).next_power_of_two() * size_of::<Entry>();
+        let ring = offsets as usize * size_of::<Entry>();
         (ring + Index::bytes(offsets as usize)) as u64
     }
 
@@ -99,24 +84,22 @@ impl Window {
             self.index.clear();
         }
         self.last_offset = offset;
-        let sequence = self.next;
+        let sequence = self.ring.next();
         let (mut duplicate, mut previous) = (false, sequence);
-        let (ring, mask) = (&self.ring, self.mask);
-        let found = self.index.find(identity, sequence, |s| ring[s as usize & mask].identity == identity);
+        let found = self.index.find(identity, sequence, |s| self.ring.get(s).identity == identity);
         if let Some(found) = found {
             previous = found.sequence;
             duplicate = self.has_near(previous, offset, time_ms);
         }
         if found.is_none() {
             let most = self.limits.offsets as usize + 1;
-            self.index.make_room_for(self.noted + 1, most, sequence, |s| ring[s as usize & mask].identity);
+            self.index.make_room_for(self.noted + 1, most, sequence, |s| self.ring.get(s).identity);
         }
-        self.put(sequence, Entry { identity, time_ms, offset: offset as u32, previous });
+        self.ring.push(Entry { identity, time_ms, offset: offset as u32, previous });
         match found {
             Some(found) => self.index.set(found, identity, sequence),
             None => self.index.insert(identity, sequence),
         }
-        self.next = sequence.wrapping_add(1);
         self.noted += 1;
         duplicate
     }
@@ -124,9 +107,8 @@ impl Window {
     /// Whether a record of the chain that begins at `at` is close in time. All earlier records of the identity in the window
     /// count, not only the last.
     fn has_near(&self, mut at: u32, offset: i64, time_ms: i64) -> bool {
-        let behind = |sequence: u32| self.next.wrapping_sub(sequence) as usize;
         loop {
-            let earlier = &self.ring[at as usize & self.mask];
+            let earlier = self.ring.get(at);
             if i64::from((offset as u32).wrapping_sub(earlier.offset)) > self.limits.offsets {
                 return false;
             }
@@ -134,26 +116,11 @@ impl Window {
                 return true;
             }
             let back = earlier.previous;
-            if back == at || behind(back) > self.mask + 1 {
+            if back == at || !self.ring.has(back) {
                 // The first one, or the place in the ring has another record now.
                 return false;
             }
             at = back;
-        }
-    }
-
-    fn put(&mut self, sequence: u32, entry: Entry) {
-        let at = sequence as usize & self.mask;
-        match self.ring.get_mut(at) {
-            Some(place) => *place = entry,
-            None => {
-                // Sequence numbers begin at a multiple of the ring's length, so the next place is the one behind the last.
-                debug_assert_eq!(at, self.ring.len());
-                if self.ring.capacity() == 0 {
-                    self.ring.reserve_exact(FIRST_RING.min(self.mask + 1));
-                }
-                self.ring.push(entry);
-            }
         }
     }
 }
@@ -189,10 +156,10 @@ mod tests {
             let records: Vec<_> = steps.iter().map(|(gap, time, id)| { offset += gap; (offset, *time, *id) }).collect();
             let mut window = Window::new(limits);
             // Begins close to the end of the sequence numbers, so that they wrap.
-            window.next = 0_u32.wrapping_sub(window.mask as u32 + 1);
+            window.ring = Ring::new(offsets as usize, 0_u32.wrapping_sub(offsets as u32 + 1));
             let got: Vec<bool> = records.iter().map(|(o, t, d)| window.insert(*o, *t, identity(*d))).collect();
             proptest::prop_assert_eq!(got, naive(limits, &records));
-            proptest::prop_assert!(window.ring.len() <= window.mask + 1);
+            proptest::prop_assert!(window.ring.len() <= offsets as usize);
         }
     }
 
@@ -212,7 +179,7 @@ mod tests {
         {
             let limits = DedupeWindow { window_ms: i64::MAX, offsets };
             let mut window = Window::new(limits);
-            window.next = 0_u32.wrapping_sub(window.mask as u32 + 1);
+            window.ring = Ring::new(offsets as usize, 0_u32.wrapping_sub(offsets as u32 + 1));
             let mut last = std::collections::HashMap::new();
             let (mut offset, mut duplicates) = (0, 0);
             for _ in 0..30_000 + 4 * offsets {
@@ -235,7 +202,7 @@ mod tests {
         for offset in 0..20_000 {
             assert!(!window.insert(offset, 0, identity(offset as u64)), "{offset}");
         }
-        assert_eq!(window.ring.len(), 8192);
+        assert_eq!(window.ring.len(), 5000);
         assert!(window.insert(20_000, 0, identity(15_000)));
         assert!(!window.insert(20_001, 0, identity(10_000)));
     }

@@ -207,7 +207,9 @@ async fn an_event_is_done_when_every_group_has_it_and_until_then_groups_show_who
     assert_eq!((&behind["lag"], behind["partitions"].as_array().unwrap().len()), (&json!(1), 6), "{behind}");
     assert!(behind["lagSeconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{behind}");
     let holders = behind["partitions"].as_array().unwrap().iter().filter(|partition| partition["member"].is_string());
-    assert_eq!((holders.count(), &lag("mail").await["lag"]), (6, &json!(0)));
+    assert_eq!(holders.count(), 6);
+    // A status is told before the position behind its event is kept.
+    process.until("mail is done", async |_| (lag("mail").await["lag"] == 0).then_some(())).await;
     let (code, said) = run(&url, &["groups", "lag", "stok"]).await;
     assert!(code == Some(1) && said.contains("did you mean stock?"), "{code:?}: {said}");
 

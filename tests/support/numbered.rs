@@ -8,7 +8,12 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{process::Process, results::Partitions};
+use streamgauge::{log::Log, model::TopicPartition};
+
+use super::{
+    process::Process,
+    results::{self, Partitions},
+};
 
 /// Events of one request.
 const BATCH_EVENTS: usize = 250;
@@ -106,6 +111,18 @@ fn find(log: &Partitions) -> (Found, Vec<String>) {
         }
     }
     (found, disorder)
+}
+
+/// Waits until all that was answered can be read.
+pub async fn until_readable(log: &dyn Log, topic: &str, ledgers: &BTreeMap<String, Ledger>) {
+    let mut last: BTreeMap<i32, i64> = BTreeMap::new();
+    for (partition, offset) in ledgers.values().flat_map(|ledger| ledger.answered.values()).flatten() {
+        let last = last.entry(*partition).or_insert(*offset);
+        *last = (*last).max(*offset);
+    }
+    for (partition, offset) in last {
+        results::until_readable(log, &TopicPartition::new(topic, partition), offset).await;
+    }
 }
 
 /// The log holds what the ledgers say: nothing lost, nothing doubled, nothing in the wrong order.

@@ -68,7 +68,7 @@ pub async fn publish(log: &dyn Log, prefix: &str, events: &[Published]) {
 }
 
 /// A log may answer a record before anybody can read it: the embedded one shows what is synced.
-async fn until_readable(log: &dyn Log, partition: &TopicPartition, offset: i64) {
+pub async fn until_readable(log: &dyn Log, partition: &TopicPartition, offset: i64) {
     let began = Instant::now();
     while log.offset_at(partition, At::End).await.unwrap() <= offset {
         assert!(began.elapsed() < READABLE_WITHIN, "{partition}: offset {offset} cannot be read");

@@ -53,9 +53,10 @@ pub(super) struct Found {
 }
 
 impl Index {
-    /// For a ring of `ring` places, a power of two, and records at most `reach` back, which are no more.
-    pub(super) fn new(ring: usize, reach: u32) -> Self {
-        Self { buckets: Vec::new(), sequence_bits: ring.trailing_zeros() + SPARE_BITS, reach, swept: 0 }
+    /// For records that lie at most `reach` back.
+    pub(super) const fn new(reach: u32) -> Self {
+        let sequence_bits = reach.next_power_of_two().trailing_zeros() + SPARE_BITS;
+        Self { buckets: Vec::new(), sequence_bits, reach, swept: 0 }
     }
 
     /// Most bytes for windows of so many records.
@@ -107,7 +108,8 @@ impl Index {
                 alike &= alike - 1;
                 let age = self.age(bucket.slots[slot], now);
                 let sequence = now.wrapping_sub(age);
-                if age <= self.reach && is_same(sequence) {
+                // None of now: one that is as old as numbers go round looks like it.
+                if (1..=self.reach).contains(&age) && is_same(sequence) {
                     return Some(Found { bucket: at, slot, sequence });
                 }
             }
