@@ -13,13 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use streamgauge::{
-    core::partitioner::partition_for_key,
-    log::{Log, OutRecord},
-    model::TopicPartition,
-};
-
 use crate::{
+    orders::Orders,
     place::{Place, ready},
     support::{
         events::{Random, fresh_seed},
@@ -30,7 +25,6 @@ use crate::{
 };
 
 const MEMBERS: usize = 3;
-const PARTITIONS: i32 = 6;
 const KEYS: usize = 5_000;
 /// Members that are killed and replaced.
 const KILLS: usize = 10;
@@ -44,51 +38,32 @@ const DEADLINE: Duration = Duration::from_secs(900);
 /// A place with a topic of its own, and where its events go.
 struct Post {
     place: Place,
-    topic: String,
+    orders: Orders,
     config: String,
 }
 
 impl Post {
     fn new(subscriptions: &str) -> Self {
         let mut place = Place::own_topics();
-        let topic = format!("{}orders", place.topic_prefix);
-        place.write_catalog(&format!(
-            "name = \"shop\"\n[[topic]]\nname = \"{topic}\"\npartitions = {PARTITIONS}\nidentity = []\nshape = [\"flat\"]\n\
-             [[topic.event]]\ntype = \"order\"\nrules = [{{ count = \"orders\" }}]\n"
-        ));
+        let orders = Orders::of(&mut place, KEYS);
         let config = place.folder.path().join("streamgauge.toml").to_str().unwrap().to_owned();
-        std::fs::write(&config, subscriptions.replace("TOPIC", &topic)).unwrap();
-        Self { place, topic, config }
+        std::fs::write(&config, subscriptions.replace("TOPIC", &orders.topic)).unwrap();
+        Self { place, orders, config }
     }
 
     fn start(&self) -> Process {
         self.place.start(&[("CONFIG_FILE", &self.config)])
     }
 
-    /// Publishes events, from a number on; each has its number as its id.
+    /// Publishes the events of these numbers.
     async fn publish(&self, numbers: std::ops::Range<usize>) {
-        let log = self.place.log();
-        let mut by_partition: BTreeMap<i32, Vec<OutRecord>> = BTreeMap::new();
-        for number in numbers {
-            let key = format!("k{}", number % KEYS);
-            let value = format!("{{\"type\":\"order\",\"id\":\"{number}\",\"key\":\"{key}\"}}");
-            let partition = partition_for_key(key.as_bytes(), PARTITIONS);
-            let record = OutRecord { key: Some(key.into()), value: Some(value.into()), ..OutRecord::default() };
-            by_partition.entry(partition).or_default().push(record);
-        }
-        for (partition, records) in by_partition {
-            let partition = TopicPartition::new(self.topic.as_str(), partition);
-            for records in records.chunks(1_000) {
-                let stored = log.produce(&partition, records.to_vec()).await;
-                assert!(stored.iter().all(Result::is_ok), "{stored:?}");
-            }
-        }
+        self.orders.publish(&self.place.log(), numbers).await;
     }
 
     /// The numbers of the events that became dead letters.
     async fn letters(&self) -> BTreeSet<usize> {
         let log = self.place.log();
-        let letters = results::read_topics(&log, &[format!("{}.dlq", self.topic)]).await;
+        let letters = results::read_topics(&log, &[format!("{}.dlq", self.orders.topic)]).await;
         let number = |value: &[u8]| {
             let value: serde_json::Value = serde_json::from_slice(value).unwrap();
             value["id"].as_str().unwrap().parse().unwrap()

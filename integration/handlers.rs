@@ -11,14 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use streamgauge::{
-    core::partitioner::partition_for_key,
-    handlers::{Event, Failure, Service, Subscription, stop_signal},
-    log::{Log, OutRecord},
-    model::TopicPartition,
-};
+use streamgauge::handlers::{Event, Failure, Service, Subscription, stop_signal};
 
 use crate::{
+    orders::Orders,
     place::{Place, ready},
     support::{
         events::{Random, fresh_seed},
@@ -27,7 +23,6 @@ use crate::{
 };
 
 const MEMBERS: usize = 3;
-const PARTITIONS: i32 = 6;
 const EVENTS: usize = 6_000;
 const KEYS: usize = 500;
 const KILLS: usize = 8;
@@ -67,32 +62,12 @@ fn as_a_process() {
     });
 }
 
-async fn publish(place: &Place, topic: &str, numbers: std::ops::Range<usize>) {
-    let log = place.log();
-    let mut by_partition: BTreeMap<i32, Vec<OutRecord>> = BTreeMap::new();
-    for number in numbers {
-        let key = format!("k{}", number % KEYS);
-        let value = format!("{{\"type\":\"order\",\"id\":\"{number}\"}}");
-        let partition = partition_for_key(key.as_bytes(), PARTITIONS);
-        let record = OutRecord { key: Some(key.into()), value: Some(value.into()), ..OutRecord::default() };
-        by_partition.entry(partition).or_default().push(record);
-    }
-    for (partition, records) in by_partition {
-        let stored = log.produce(&TopicPartition::new(topic, partition), records).await;
-        assert!(stored.iter().all(Result::is_ok), "{stored:?}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_are_killed_handle_every_event_in_order() {
     let seed = fresh_seed();
     let mut random = Random::new(seed);
     let mut place = Place::own_topics();
-    let topic = format!("{}orders", place.topic_prefix);
-    place.write_catalog(&format!(
-        "name = \"shop\"\n[[topic]]\nname = \"{topic}\"\npartitions = {PARTITIONS}\nidentity = []\nshape = [\"flat\"]\n\
-         [[topic.event]]\ntype = \"order\"\nrules = [{{ count = \"orders\" }}]\n"
-    ));
+    let (orders, log) = (Orders::of(&mut place, KEYS), place.log());
     let notes = place.folder.path().join("notes");
     std::fs::write(&notes, "").unwrap();
     let start = || {
@@ -111,7 +86,7 @@ async fn processes_that_are_killed_handle_every_event_in_order() {
     let began = Instant::now();
     for round in 0..KILLS {
         let at = |round: usize| EVENTS / KILLS * round;
-        publish(&place, &topic, at(round)..at(round + 1)).await;
+        orders.publish(&log, at(round)..at(round + 1)).await;
         let goal = at(round) + random.below(EVENTS / KILLS);
         let different = || ids("has ").into_iter().collect::<BTreeSet<_>>().len();
         while different() < goal {
@@ -133,7 +108,7 @@ async fn processes_that_are_killed_handle_every_event_in_order() {
     let mut last: BTreeMap<usize, usize> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for number in ids("begins ").into_iter().filter(|number| seen.insert(*number)) {
-        let before = last.insert(number % KEYS, number);
+        let before = last.insert(orders.key(number), number);
         assert!(before.is_none_or(|before| before < number), "{number} after {before:?}, seed {seed}");
     }
     let twice = ids("has ").len() - EVENTS;

@@ -25,6 +25,7 @@ mod moving;
 mod offsets;
 mod once;
 mod openapi;
+mod orders;
 mod persistent;
 mod place;
 mod postgres;

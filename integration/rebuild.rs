@@ -18,7 +18,7 @@ use streamgauge::{
 use crate::{
     place::{Place, ready},
     support::{
-        breaking::Breaking,
+        breaking::{Breaking, Fated},
         events::{events_of_these_days, fresh_seed},
         results,
     },
@@ -84,10 +84,10 @@ async fn break_off(place: &Place, writes: usize) {
     let shadow = Shadow::for_rebuild(&config, &parts).await.unwrap();
     let mut recount = shadow.recount(&config, &parts, catalog.topics.clone(), false);
     {
-        let breaking = Breaking::new(shadow.exchange(), writes, writes.is_multiple_of(2));
+        let breaking = Fated { inner: shadow.exchange(), fate: Breaking::new(writes, writes.is_multiple_of(2)) };
         tokio::select! {
             biased;
-            () = breaking.broken.notified() => {}
+            () = breaking.fate.broken.notified() => {}
             done = recount.rebuild(&breaking, shadow.id(), None) => panic!("it has {writes} writes at most: {done:?}"),
         }
     }

@@ -30,11 +30,7 @@ mod switch;
 use std::{sync::atomic::Ordering, time::Duration};
 
 use fixture::{World, until};
-use streamgauge::{
-    core::partitioner::partition_for_key,
-    log::OutRecord,
-    model::{ShardId, TopicPartition},
-};
+use streamgauge::model::{ShardId, TopicPartition};
 use support::{
     events::{Random, events},
     memory_store::Held,
@@ -73,10 +69,7 @@ async fn any_faults(seed: u64, world: World) {
     let mut members = vec![world.loner(), world.loner()];
     let mut older = copies(&world);
     for (number, event) in events(seed, 800, 12).into_iter().enumerate() {
-        let partition = event.key.as_deref().map_or(0, |key| partition_for_key(key, 2));
-        let record =
-            OutRecord { key: event.key, value: Some(event.value), timestamp_ms: Some(7), ..OutRecord::default() };
-        world.log.append(&TopicPartition::new(event.topic, partition), record);
+        world.log.publish(&event, 2);
         if number % 10 > 0 {
             continue;
         }

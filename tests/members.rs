@@ -18,7 +18,7 @@ mod shares;
 use std::collections::BTreeMap;
 
 use fixture::{Member, World, until};
-use streamgauge::{core::partitioner::partition_for_key, log::OutRecord, model::TopicPartition};
+use streamgauge::model::TopicPartition;
 use support::events::{Random, events};
 
 const TOPIC: &str = "video.views";
@@ -77,10 +77,7 @@ async fn whoever_comes_and_goes_every_event_changes_every_key_once() {
         let world = World::video(4);
         let mut members = vec![world.member()];
         for (number, event) in events(seed, 600, 12).into_iter().enumerate() {
-            let partition = event.key.as_deref().map_or(0, |key| partition_for_key(key, 4));
-            let record =
-                OutRecord { key: event.key, value: Some(event.value), timestamp_ms: Some(7), ..OutRecord::default() };
-            world.log.append(&TopicPartition::new(event.topic, partition), record);
+            world.log.publish(&event, 4);
             if number % 20 > 0 {
                 continue;
             }

@@ -8,8 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use streamgauge::{
-    core::partitioner::partition_for_key,
-    log::{LogError, OutRecord},
+    log::LogError,
     model::{Gap, ShardId, TopicPartition},
     runtime::{
         OffsetReset,
@@ -46,10 +45,7 @@ async fn whatever_is_emptied_whenever_it_was_copied_every_event_changes_every_ke
         let world = World::video(2).in_shards(shards).with_tier();
         let mut members = vec![world.member()];
         for (number, event) in events(seed, 900, 12).into_iter().enumerate() {
-            let partition = event.key.as_deref().map_or(0, |key| partition_for_key(key, 2));
-            let record =
-                OutRecord { key: event.key, value: Some(event.value), timestamp_ms: Some(7), ..OutRecord::default() };
-            world.log.append(&TopicPartition::new(event.topic, partition), record);
+            world.log.publish(&event, 2);
             if number % 10 > 0 {
                 continue;
             }

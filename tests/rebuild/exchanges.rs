@@ -5,27 +5,25 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use streamgauge::{
     catalog::{Feeds, plan::Topic},
     core::{
         dedupe::{IdentitySecret, SECRET_BYTES},
-        partitioner::partition_for_key,
         shards::split,
     },
-    log::{FetchLimits, OutRecord},
+    log::FetchLimits,
     model::{
-        Checkpoint, Delta, ExchangePlan, ExchangeState, ExchangeStep, Key, Kind, LogIdentity, Membership, NotBegun,
-        Origin, Outcome, RecentEntry, Section, ShardId, TopicPartition,
+        Checkpoint, Delta, Key, Kind, LogIdentity, Membership, Origin, Outcome, RecentEntry, Section, ShardId,
+        TopicPartition,
     },
     runtime::recount::{self, Progress, Rebuilt, Recount, RecountError, RecountParts, Side},
-    store::{Exchange, Half, KeyPage, Store, StoreError},
+    store::{Store, StoreError},
 };
 
 use crate::{
     fixture::World,
     support::{
-        breaking::Breaking,
+        breaking::{Breaking, Fate, Fated},
         events::{Published, Random},
         faulty_store::FaultyStore,
         memory_store::{Held, MemoryStore, exchange::MemoryExchange},
@@ -81,10 +79,10 @@ impl Rebuild {
     /// Runs until so many writes of the exchange were done, then drops everything as a kill would, before or after the write that
     /// comes next. `false` where it was done before that.
     pub async fn run_until_broken(&mut self, writes: usize, after: bool) -> bool {
-        let breaking = Breaking::new(&self.exchange, writes, after);
+        let breaking = Fated { inner: &self.exchange, fate: Breaking::new(writes, after) };
         tokio::select! {
             biased;
-            () = breaking.broken.notified() => true,
+            () = breaking.fate.broken.notified() => true,
             done = self.recount.rebuild(&breaking, &self.id, None) => {
                 done.unwrap();
                 false
@@ -93,12 +91,8 @@ impl Rebuild {
     }
 
     pub async fn run_amid_faults(&mut self, world: &World, random: &mut Random) -> Result<Rebuilt, RecountError> {
-        let faulty = Faulty {
-            inner: &self.exchange,
-            world,
-            random: Mutex::new(Random::new(random.next())),
-            copies: Mutex::new(Vec::new()),
-        };
+        let (random, copies) = (Mutex::new(Random::new(random.next())), Mutex::new(Vec::new()));
+        let faulty = Fated { inner: &self.exchange, fate: Faulty { world, random, copies } };
         self.recount.rebuild(&faulty, &self.id, None).await
     }
 
@@ -117,14 +111,17 @@ impl Rebuild {
 
 /// Loses calls and answers, and puts a shard back to what it was some writes ago.
 struct Faulty<'a> {
-    inner: &'a MemoryExchange<FaultyStore>,
     world: &'a World,
     random: Mutex<Random>,
     copies: Mutex<Vec<Vec<Held>>>,
 }
 
-impl Faulty<'_> {
-    async fn write<T>(&self, act: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+impl Fate for Faulty<'_> {
+    async fn write<T: Send>(
+        &self,
+        act: impl Future<Output = Result<T, StoreError>> + Send,
+        _is_done: fn(&T) -> bool,
+    ) -> Result<T, StoreError> {
         let lost = || StoreError::Unavailable { doing: "exchanging".to_owned(), reason: "lost".to_owned() };
         let fate = self.random.lock().unwrap().below(200);
         let store = &self.world.store.inner;
@@ -146,38 +143,6 @@ impl Faulty<'_> {
     }
 }
 
-#[async_trait]
-impl Exchange for Faulty<'_> {
-    fn shards(&self) -> ShardId {
-        self.inner.shards()
-    }
-
-    async fn state(&self, shard: ShardId) -> Result<Option<ExchangeState>, StoreError> {
-        self.inner.state(shard).await
-    }
-
-    async fn begin(
-        &self,
-        shard: ShardId,
-        plan: &ExchangePlan,
-        instead_of: Option<&str>,
-    ) -> Result<Result<(), NotBegun>, StoreError> {
-        self.write(self.inner.begin(shard, plan, instead_of)).await
-    }
-
-    async fn names(&self, shard: ShardId, half: Half, cursor: &str) -> Result<KeyPage, StoreError> {
-        self.inner.names(shard, half, cursor).await
-    }
-
-    async fn step(&self, step: &ExchangeStep<'_>) -> Result<bool, StoreError> {
-        self.write(self.inner.step(step)).await
-    }
-
-    async fn finish(&self, shard: ShardId, step: u64) -> Result<bool, StoreError> {
-        self.write(self.inner.finish(shard, step)).await
-    }
-}
-
 /// Publishes as a client would, by key.
 pub fn publish(world: &World, events: &[Published]) {
     publish_among(world, events, world.log.partitions_per_topic());
@@ -185,16 +150,7 @@ pub fn publish(world: &World, events: &[Published]) {
 
 /// The same, to the first partitions of each topic only.
 pub fn publish_among(world: &World, events: &[Published], partitions: i32) {
-    for event in events {
-        let partition = event.key.as_deref().map_or(0, |key| partition_for_key(key, partitions));
-        let record = OutRecord {
-            key: event.key.clone(),
-            value: Some(event.value.clone()),
-            timestamp_ms: Some(7),
-            ..OutRecord::default()
-        };
-        world.log.append(&TopicPartition::new(event.topic, partition), record);
-    }
+    events.iter().for_each(|event| world.log.publish(event, partitions));
 }
 
 /// Writes results that no record has brought.

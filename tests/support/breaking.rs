@@ -1,4 +1,4 @@
-//! An exchange that stops for ever amid its writes, as one does whose process is killed.
+//! Exchanges whose writes a test meddles with, and one that stops for ever amid them, as one does whose process is killed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,27 +9,51 @@ use streamgauge::{
 };
 use tokio::sync::Notify;
 
+/// What becomes of a write of an exchange.
+pub trait Fate: Send + Sync {
+    /// `is_done` tells a write from one that the store refused.
+    fn write<T: Send>(
+        &self,
+        act: impl Future<Output = Result<T, StoreError>> + Send,
+        is_done: fn(&T) -> bool,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send;
+}
+
+/// An exchange whose writes meet a fate.
+pub struct Fated<'a, F> {
+    pub inner: &'a dyn Exchange,
+    pub fate: F,
+}
+
 /// Stops for ever at a write.
-pub struct Breaking<'a> {
-    inner: &'a dyn Exchange,
+pub struct Breaking {
     left: AtomicUsize,
     after: bool,
     /// It was reached.
     pub broken: Notify,
 }
 
-impl<'a> Breaking<'a> {
-    /// Stops before or after the write that comes behind so many others.
-    pub fn new(inner: &'a dyn Exchange, writes: usize, after: bool) -> Self {
-        Self { inner, left: AtomicUsize::new(writes), after, broken: Notify::new() }
+impl Breaking {
+    /// Stops before or after the write that comes behind so many others. Those that were refused do not count: how often
+    /// something is begun in vain depends on who writes meanwhile.
+    pub fn new(writes: usize, after: bool) -> Self {
+        Self { left: AtomicUsize::new(writes), after, broken: Notify::new() }
     }
+}
 
-    async fn write<T>(&self, act: impl Future<Output = T>) -> T {
-        let is_last = self.left.fetch_sub(1, Ordering::SeqCst) == 0;
-        if is_last && self.after {
-            act.await;
-        } else if !is_last {
-            return act.await;
+impl Fate for Breaking {
+    async fn write<T: Send>(
+        &self,
+        act: impl Future<Output = Result<T, StoreError>> + Send,
+        is_done: fn(&T) -> bool,
+    ) -> Result<T, StoreError> {
+        let stops_before = !self.after && self.left.load(Ordering::SeqCst) == 0;
+        if !stops_before {
+            let result = act.await;
+            let is_written = result.as_ref().is_ok_and(is_done);
+            if !is_written || self.left.fetch_sub(1, Ordering::SeqCst) > 0 {
+                return result;
+            }
         }
         self.broken.notify_one();
         std::future::pending().await
@@ -37,7 +61,7 @@ impl<'a> Breaking<'a> {
 }
 
 #[async_trait]
-impl Exchange for Breaking<'_> {
+impl<F: Fate> Exchange for Fated<'_, F> {
     fn shards(&self) -> ShardId {
         self.inner.shards()
     }
@@ -52,7 +76,7 @@ impl Exchange for Breaking<'_> {
         plan: &ExchangePlan,
         instead_of: Option<&str>,
     ) -> Result<Result<(), NotBegun>, StoreError> {
-        self.write(self.inner.begin(shard, plan, instead_of)).await
+        self.fate.write(self.inner.begin(shard, plan, instead_of), Result::is_ok).await
     }
 
     async fn names(&self, shard: ShardId, half: Half, cursor: &str) -> Result<KeyPage, StoreError> {
@@ -60,10 +84,10 @@ impl Exchange for Breaking<'_> {
     }
 
     async fn step(&self, step: &ExchangeStep<'_>) -> Result<bool, StoreError> {
-        self.write(self.inner.step(step)).await
+        self.fate.write(self.inner.step(step), |is_done| *is_done).await
     }
 
     async fn finish(&self, shard: ShardId, step: u64) -> Result<bool, StoreError> {
-        self.write(self.inner.finish(shard, step)).await
+        self.fate.write(self.inner.finish(shard, step), |is_done| *is_done).await
     }
 }

@@ -11,12 +11,13 @@ use std::{
 
 use async_trait::async_trait;
 use streamgauge::{
+    core::partitioner::partition_for_key,
     log::{At, Block, FetchLimits, FetchPosition, Log, LogError, OutRecord, TopicInfo, TopicSpec},
     model::{LogIdentity, TopicPartition},
 };
 use tokio::sync::Notify;
 
-use super::{blocks::block, oracle::Record};
+use super::{blocks::block, events::Published, oracle::Record};
 
 #[derive(Default)]
 struct Partition {
@@ -81,6 +82,14 @@ impl MemoryLog {
         drop(partitions);
         self.appended.notify_waiters();
         offset
+    }
+
+    /// Appends an event as a client would that knows of so many partitions: by murmur2 of the key.
+    pub fn publish(&self, event: &Published, partitions: i32) {
+        let number = event.key.as_deref().map_or(0, |key| partition_for_key(key, partitions));
+        let (key, value) = (event.key.clone(), Some(event.value.clone()));
+        let record = OutRecord { key, value, timestamp_ms: Some(7), ..OutRecord::default() };
+        self.append(&TopicPartition::new(event.topic, number), record);
     }
 
     pub fn partitions_per_topic(&self) -> i32 {
