@@ -28,7 +28,6 @@ impl Catalog {
 
 /// The shape of an event on the wire (SPEC 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(usize)]
 pub enum Shape {
     /// CloudEvents 1.0: `{"specversion":"1.0","id","source","type","time"?,"data"?}`, or the data alone with the others in
     /// headers `ce_*`.

@@ -48,8 +48,8 @@ settings! {
         KAFKA_RETRY_BACKOFF_MS: millis(1, 60_000), "Wait before the first such retry; it doubles with each.", or("100");
         KAFKA_REQUEST_TIMEOUT_MS: millis(1_000, MAX_WAIT_MS), "Deadline of one call to the broker.", or("30000");
         KAFKA_FETCH_MIN_BYTES: bytes(1, MAX_FETCH_BYTES), "What the broker should have before it answers a fetch; it answers with less after BATCH_TIMEOUT.", or("1");
-        KAFKA_FETCH_MAX_BYTES: bytes(65_536, MAX_FETCH_BYTES), "What is fetched and not yet counted, over all partitions, at most.", or("4194304");
-        KAFKA_FETCH_MAX_PARTITION_BYTES: bytes(4_096, MAX_FETCH_BYTES), "What one fetch takes from one partition at most; a larger record batch still comes whole.", or("786432");
+        KAFKA_FETCH_MAX_BYTES: bytes(65_536, MAX_FETCH_BYTES), "What is fetched and not yet counted, over all partitions, at most.", or("3145728");
+        KAFKA_FETCH_MAX_PARTITION_BYTES: bytes(4_096, MAX_FETCH_BYTES), "What one fetch takes from one partition at most; a larger record batch still comes whole.", or("1572864");
         KAFKA_MAX_IN_FLIGHT: count(1, 5), "Published batches under way per partition. Their order is kept.", or("5");
         KAFKA_TLS_ENABLED: Kind::Flag, "TLS to the broker. Unset: true where KAFKA_TLS_CA or KAFKA_TLS_CERT is set.";
         KAFKA_TLS_CA: Kind::Path, "Certificates of the CAs that sign the brokers' (PEM, one or several). Unset: those that the system trusts.";

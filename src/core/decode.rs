@@ -228,7 +228,7 @@ impl Decoder {
                         }
                         if self.is_tracked {
                             let is_dead = entry.what == What::DeadLetter;
-                            tracked.extend(track(record.offset, event.id.name(), is_dead, outgoing));
+                            tracked.extend(track(record.offset, event.id().name(), is_dead, outgoing));
                         }
                     }
                 }

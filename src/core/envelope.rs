@@ -24,8 +24,7 @@ pub(super) enum Around<'a> {
 }
 
 /// What an envelope says of its event.
-pub(super) struct Said<'a> {
-    pub(super) id: Scalar<'a>,
+pub(super) struct Said {
     /// Milliseconds since 1970.
     pub(super) own_time_ms: Option<i64>,
     pub(super) priority: Option<Priority>,
@@ -62,51 +61,42 @@ impl<'a> Around<'a> {
         })
     }
 
-    /// What is said of an event that came in this shape. An id that the shape has no place for is a header.
+    /// The id of an event that came in this shape. One that the shape has no place for is a header.
+    pub(super) fn id(self, shape: Shape, data: &Places, text: &'a str, record: &RecordRef<'a>) -> Scalar<'a> {
+        let id = match (self, shape) {
+            (Self::Nothing, Shape::Bare) => first_of(data, [Envelope::Id, Envelope::EventId], text),
+            (Self::Nothing, _) => first_of(data, [Envelope::EventId, Envelope::Id], text),
+            (Self::Metadata(envelope) | Self::Wide(envelope, _), _) => envelope.envelope_value(Envelope::EventId, text),
+            (Self::Attributes(top), _) => top.envelope_value(Envelope::Id, text),
+            (Self::Headers, _) => attribute(record, "ce_id"),
+        };
+        match id {
+            Scalar::Missing => attribute(record, "event-id"),
+            id => id,
+        }
+    }
+
+    /// What is said of an event.
     ///
     /// # Errors
     /// The time that it says is none.
     #[inline]
-    pub(super) fn says(
-        self,
-        shape: Shape,
-        data: &'a Places,
-        text: &'a str,
-        record: &RecordRef<'a>,
-    ) -> Result<Said<'a>, Reason> {
+    pub(super) fn says(self, data: &Places, text: &str, record: &RecordRef<'_>) -> Result<Said, Reason> {
         let priority = |envelope: &Places| parse_priority(envelope.envelope(Envelope::Priority, text));
-        let (id, time, priority) = match self {
-            Self::Nothing => {
-                let names = match shape {
-                    Shape::Bare => [Envelope::Id, Envelope::EventId],
-                    _ => [Envelope::EventId, Envelope::Id],
-                };
-                (first_of(data, names, text), data.envelope_value(Envelope::Timestamp, text), priority(data))
-            }
-            Self::Metadata(envelope) => {
-                let time = envelope.envelope_value(Envelope::Timestamp, text);
-                (envelope.envelope_value(Envelope::EventId, text), time, priority(envelope))
-            }
+        let (own_time_ms, priority) = match self {
+            Self::Nothing => (time_of(data, Envelope::Timestamp, text)?, priority(data)),
+            Self::Metadata(envelope) => (time_of(envelope, Envelope::Timestamp, text)?, priority(envelope)),
             Self::Wide(top, metadata) => {
-                let time = top.envelope_value(Envelope::Timestamp, text);
-                let priority = priority(top).or_else(|| priority(metadata));
-                (top.envelope_value(Envelope::EventId, text), time, priority)
+                (time_of(top, Envelope::Timestamp, text)?, priority(top).or_else(|| priority(metadata)))
             }
-            Self::Attributes(top) => {
-                let time = top.envelope_value(Envelope::Time, text);
-                (top.envelope_value(Envelope::Id, text), time, priority(top))
-            }
+            Self::Attributes(top) => (time_of(top, Envelope::Time, text)?, priority(top)),
             Self::Headers => {
                 let priority = attribute(record, "ce_priority");
                 let priority = parse_priority(priority.name().unwrap_or_default());
-                (attribute(record, "ce_id"), attribute(record, "ce_time"), priority)
+                (own_time_ms(&attribute(record, "ce_time"))?, priority)
             }
         };
-        let id = match id {
-            Scalar::Missing => attribute(record, "event-id"),
-            id => id,
-        };
-        Ok(Said { id, own_time_ms: own_time_ms(&time)?, priority })
+        Ok(Said { own_time_ms, priority })
     }
 }
 
@@ -127,6 +117,16 @@ fn parse_priority(text: &str) -> Option<Priority> {
 fn first_of<'a>(members: &Places, names: [Envelope; 2], text: &'a str) -> Scalar<'a> {
     let mut values = names.into_iter().map(|name| members.envelope_value(name, text));
     values.find(|value| !matches!(value, Scalar::Missing)).unwrap_or(Scalar::Missing)
+}
+
+/// The time that a member has.
+#[inline]
+fn time_of(members: &Places, name: Envelope, text: &str) -> Result<Option<i64>, Reason> {
+    // Milliseconds are what nearly all say.
+    match members.envelope_digits(name, text).and_then(time::parse_ms).filter(|ms| time::RANGE_MS.contains(ms)) {
+        Some(ms) => Ok(Some(ms)),
+        None => own_time_ms(&members.envelope_value(name, text)),
+    }
 }
 
 fn own_time_ms(value: &Scalar<'_>) -> Result<Option<i64>, Reason> {

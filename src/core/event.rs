@@ -29,8 +29,6 @@ pub struct Event<'a> {
     pub event_type: usize,
     /// The shape that it came in.
     pub shape: Shape,
-    /// The event's own id.
-    pub id: Scalar<'a>,
     /// The event's own time, milliseconds since 1970.
     pub own_time_ms: Option<i64>,
     /// Its own time, or else the record's.
@@ -49,7 +47,13 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// The event's own id.
+    pub fn id(&self) -> Scalar<'a> {
+        self.around.id(self.shape, self.data, self.text, self.record)
+    }
+
     /// Whether a field is absent or null, in the data and in the envelope.
+    #[inline]
     pub fn is_missing(&self, slot: Slot) -> bool {
         self.data.is_missing(self.layout, slot) && self.in_envelope(slot) == Scalar::Missing
     }
@@ -161,13 +165,13 @@ pub fn decode<'a>(
     };
     let data_of = (!std::ptr::eq(data, top)).then_some(top);
     let Recognised { shape, event_type, .. } = recognised;
-    let Said { id, own_time_ms, priority } = around.says(shape, data, text, record)?;
+    let Said { own_time_ms, priority } = around.says(data, text, record)?;
     let time_ms = own_time_ms.unwrap_or(record.timestamp_ms);
     if !time::RANGE_MS.contains(&time_ms) {
         return Err(Reason::BadTime { found: time_ms.to_string() });
     }
     let priority = priority.unwrap_or(topic.priority);
-    Ok(Event { event_type, shape, id, own_time_ms, time_ms, priority, text, layout, record, data, around, data_of })
+    Ok(Event { event_type, shape, own_time_ms, time_ms, priority, text, layout, record, data, around, data_of })
 }
 
 /// The event type with this name, of the version named ([`Topic::version_of`]). No name means the topic's only type.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use hashbrown::{HashTable, hash_table::Entry};
 
+use super::short;
 use crate::model::{Key, Kind};
 
 /// Number of a key within its block.
@@ -57,6 +58,9 @@ struct ByValues {
     hash: u64,
     /// The template.
     seed: u64,
+    /// The key's own, so that it need not be looked at.
+    name: Text,
+    kind: Kind,
     key: KeyIndex,
 }
 
@@ -86,12 +90,12 @@ pub trait Pieces {
     /// character of that text.
     #[inline]
     fn make(&self, mut name: &[u8]) -> bool {
-        let are_there = self.each(|piece, _| match name.split_at_checked(piece.len()) {
-            Some((begin, rest)) if begin == piece => {
+        let are_there = self.each(|piece, _| match short::behind(name, piece) {
+            Some(rest) => {
                 name = rest;
                 true
             }
-            _ => false,
+            None => false,
         });
         are_there && name.is_empty()
     }
@@ -141,9 +145,8 @@ impl Keys {
     #[inline]
     pub fn find(&self, kind: Kind, hash: u64, pieces: &impl Pieces) -> Option<KeyIndex> {
         let is_same = |found: &ByValues| {
-            let key = &self.known[found.key as usize];
-            let name = self.text.as_bytes().get(key.name.range()).unwrap_or_default();
-            found.hash == hash && found.seed == pieces.seed() && key.kind == kind && pieces.make(name)
+            let is_alike = found.hash == hash && found.seed == pieces.seed() && found.kind == kind;
+            is_alike && pieces.make(self.text.as_bytes().get(found.name.range()).unwrap_or_default())
         };
         self.by_values.find(hash, is_same).map(|found| found.key)
     }
@@ -153,7 +156,8 @@ impl Keys {
     /// be rendered: an equal name has as many characters that are written otherwise, all of them between the values.
     pub fn note(&mut self, key: KeyIndex, hash: u64, pieces: &impl Pieces) {
         if pieces.make(self.name(key).as_bytes()) {
-            let noted = ByValues { hash, seed: pieces.seed(), key };
+            let Known { name, kind, .. } = self.known[key as usize];
+            let noted = ByValues { hash, seed: pieces.seed(), name, kind, key };
             self.by_values.insert_unique(hash, noted, |noted| noted.hash);
         }
     }

@@ -140,9 +140,13 @@ impl Layout {
 
     /// Whether a field has the name of an object that is read as one.
     pub(super) fn asks_for_objects(&self) -> bool {
-        let objects = [Envelope::Metadata as usize, Envelope::Data as usize];
+        [Envelope::Metadata, Envelope::Data].into_iter().any(|object| self.is_field(object as usize))
+    }
+
+    /// Whether the name with this index is that of a field, or of the attribute of a CloudEvent for one.
+    pub(super) fn is_field(&self, index: usize) -> bool {
         let attributes = self.attributes.iter().map(|attribute| &attribute.index);
-        self.slots.iter().chain(attributes).any(|index| objects.contains(index))
+        self.slots.iter().chain(attributes).any(|known| *known == index)
     }
 }
 

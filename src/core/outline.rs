@@ -156,14 +156,18 @@ impl Outline {
         let mut at = 0;
         for step in steps {
             let Some(start) = step.literal.behind(text, at) else { return false };
-            put_fixed(text, &step.fixed, at, objects);
+            if !step.fixed.is_empty() {
+                put_fixed(text, &step.fixed, at, objects);
+            }
             let Some((place, behind)) = step.kind.take(text, start) else { return false };
             if let Some(Target { object, index }) = step.target {
                 objects[object as usize].put(index, place);
             }
             at = behind;
         }
-        put_fixed(text, fixed_at_end, at, objects);
+        if !fixed_at_end.is_empty() {
+            put_fixed(text, fixed_at_end, at, objects);
+        }
         end.behind(text, at) == Some(text.len())
     }
 }

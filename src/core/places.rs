@@ -74,6 +74,14 @@ impl Places {
         }
     }
 
+    /// The digits of a member of the envelope that is a whole number as it is written everywhere; `None` where it is another
+    /// value.
+    #[inline]
+    pub(super) fn envelope_digits<'a>(&self, name: Envelope, text: &'a str) -> Option<&'a str> {
+        let Place { start, end, form, .. } = self.place(name as usize)?;
+        if form == Form::Digits { text.get(start as usize..end as usize) } else { None }
+    }
+
     /// The value of a member of the envelope.
     #[inline]
     pub(super) fn envelope_value<'a>(&self, name: Envelope, text: &'a str) -> Scalar<'a> {

@@ -58,24 +58,39 @@ pub fn parse_ms(digits: &str) -> Option<i64> {
     if digits.is_empty() || digits.len() > MAX_DIGITS {
         return None;
     }
-    let (mut ms, mut rest) = (0_i64, digits.as_bytes());
-    if let Some((eight, behind)) = rest.split_first_chunk() {
-        (ms, rest) = (eight_digits(u64::from_le_bytes(*eight))?, behind);
-    }
-    let mut is_number = true;
-    for digit in rest {
+    let ms = many_digits(digits.as_bytes()).unwrap_or_else(|| some_digits(digits.as_bytes()))?;
+    Some(if is_negative { -ms } else { ms })
+}
+
+/// 9 to 16 digits, which the times of our days have: the last eight, and those before them with zeros in front. The outer
+/// `None` where there are more or fewer.
+#[inline]
+fn many_digits(digits: &[u8]) -> Option<Option<i64>> {
+    let (first, last) = (digits.first_chunk()?, digits.last_chunk()?);
+    let zeros @ 0..8 = 16_usize.checked_sub(digits.len())? else { return None };
+    let front = u64::from_le_bytes(*first) << (8 * zeros) | ZEROS & !(u64::MAX << (8 * zeros));
+    let (high, low) = (eight_digits(front), eight_digits(u64::from_le_bytes(*last)));
+    Some(high.zip(low).map(|(high, low)| high * 100_000_000 + low))
+}
+
+fn some_digits(digits: &[u8]) -> Option<i64> {
+    let (mut number, mut is_number) = (0_i64, true);
+    for digit in digits {
         let digit = digit.wrapping_sub(b'0');
         is_number &= digit <= 9;
         // Whatever comes of what is no number is not used.
-        ms = ms.wrapping_mul(10).wrapping_add(i64::from(digit));
+        number = number.wrapping_mul(10).wrapping_add(i64::from(digit));
     }
-    is_number.then_some(if is_negative { -ms } else { ms })
+    is_number.then_some(number)
 }
+
+/// Eight times the digit 0.
+const ZEROS: u64 = 0x3030_3030_3030_3030;
 
 /// Eight digits at once: neighbours are joined, then pairs, then fours.
 #[inline]
 fn eight_digits(word: u64) -> Option<i64> {
-    let left = word ^ 0x3030_3030_3030_3030;
+    let left = word ^ ZEROS;
     // 10 and more reach the high half with 6 added.
     if (left.wrapping_add(0x0606_0606_0606_0606) | left) & 0xF0F0_F0F0_F0F0_F0F0 != 0 {
         return None;

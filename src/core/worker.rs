@@ -128,8 +128,8 @@ impl Worker {
     pub fn count(&mut self, decoded: &mut Decoded, next_offset: i64) -> Vec<Batch> {
         let mut batches = Vec::new();
         let mut batch = Batch::default();
-        let mut outgoing = std::mem::take(&mut decoded.outgoing).into_iter().peekable();
-        let mut tracked = std::mem::take(&mut decoded.tracked).into_iter().peekable();
+        let mut outgoing = std::mem::take(&mut decoded.outgoing).into_iter();
+        let mut tracked = std::mem::take(&mut decoded.tracked).into_iter();
         let mut changes_begin = 0;
         self.gathered.begin(decoded.effects.keys.len(), decoded.effects.has_others());
         if decoded.entries.first().is_some_and(|entry| entry.offset < self.standings.highest()) {
@@ -144,12 +144,16 @@ impl Worker {
                 if entry.what == What::Remembered {
                     continue;
                 }
-                while let Some(sent) = outgoing.next_if(|sent| sent.offset == entry.offset) {
+                while outgoing.as_slice().first().is_some_and(|sent| sent.offset == entry.offset)
+                    && let Some(sent) = outgoing.next()
+                {
                     if !duplicate && entry.offset >= self.standings.sent_to() {
                         batch.outgoing.push(sent);
                     }
                 }
-                while let Some(tracked) = tracked.next_if(|tracked| tracked.offset <= entry.offset) {
+                while tracked.as_slice().first().is_some_and(|tracked| tracked.offset <= entry.offset)
+                    && let Some(tracked) = tracked.next()
+                {
                     let shard = shard_of(&tracked.event_id, self.standings.shards());
                     if !duplicate && entry.offset >= self.standings.of(shard) {
                         batch.tracked.push(tracked);

@@ -38,7 +38,7 @@ impl Decoder {
     fn push_parts(&self, event: &Event<'_>, parts: &mut Parts) -> Option<()> {
         for part in &self.topic.identity {
             match part {
-                IdentityPart::Id => parts.push(event.id.name()?.as_bytes()),
+                IdentityPart::Id => parts.push(event.id().name()?.as_bytes()),
                 IdentityPart::Type => parts.push(&self.type_numbers[event.event_type].to_le_bytes()),
                 IdentityPart::Timestamp => parts.push(&event.own_time_ms?.to_le_bytes()),
                 IdentityPart::Field(slot) => match event.plain_name(*slot) {

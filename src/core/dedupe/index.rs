@@ -14,20 +14,26 @@ const INSERTIONS_PER_SWEEP: u32 = 8;
 /// a later one.
 const SPARE_BITS: u32 = 2;
 
-/// A cache line: places, and the latest record for which a later bucket was taken since this one was full. A place holds a
-/// tag, a part of the identity's hash, above the low bits of a sequence number; 0 is free, since no tag is 0.
+/// A cache line: places, and behind them the latest record for which a later bucket was taken since this one was full. A place
+/// holds a tag, a part of the identity's hash, above the low bits of a sequence number; 0 is free, since no tag is 0.
 #[derive(Clone, Copy, Default)]
 #[repr(align(64))]
-struct Bucket {
-    slots: [u32; SLOTS],
-    passed_on: u32,
-}
+struct Bucket([u32; SLOTS + 1]);
 
 impl Bucket {
-    /// The places that this is true of, as bits. All are looked at, so that the compiler can do it several at a time.
+    /// The places that this is true of, as bits. The whole line is looked at, so that the compiler can do it several at a time.
     #[inline]
     fn slots_where(&self, is_wanted: impl Fn(u32) -> bool) -> u32 {
-        self.slots.iter().enumerate().fold(0, |bits, (slot, place)| bits | u32::from(is_wanted(*place)) << slot)
+        let bit = |bits, (slot, place): (usize, &u32)| bits | u32::from(is_wanted(*place)) << slot;
+        self.0.iter().enumerate().fold(0, bit) & ((1 << SLOTS) - 1)
+    }
+
+    fn slots(self) -> impl Iterator<Item = u32> {
+        self.0.into_iter().take(SLOTS)
+    }
+
+    fn passed_on(&self) -> u32 {
+        self.0[SLOTS]
     }
 }
 
@@ -92,10 +98,11 @@ impl Index {
 
     /// Brings an identity's bucket into the processor's cache.
     pub(super) fn peek(&self, identity: Identity) -> u32 {
-        self.buckets.get(self.home(identity)).map_or(0, |bucket| bucket.passed_on)
+        self.buckets.get(self.home(identity)).map_or(0, |bucket| bucket.passed_on())
     }
 
     /// The latest record of an identity before the one that comes `now`; `is_same` tells by sequence number.
+    #[inline]
     pub(super) fn find(&self, identity: Identity, now: u32, is_same: impl Fn(u32) -> bool) -> Option<Found> {
         let tag = self.tag(identity);
         let home = self.home(identity);
@@ -106,14 +113,14 @@ impl Index {
             while alike != 0 {
                 let slot = alike.trailing_zeros() as usize;
                 alike &= alike - 1;
-                let age = self.age(bucket.slots[slot], now);
+                let age = self.age(bucket.0[slot], now);
                 let sequence = now.wrapping_sub(age);
                 // None of now: one that is as old as numbers go round looks like it.
                 if (1..=self.reach).contains(&age) && is_same(sequence) {
                     return Some(Found { bucket: at, slot, sequence });
                 }
             }
-            if !self.is_live(bucket.passed_on, now) {
+            if !self.is_live(bucket.passed_on(), now) {
                 return None;
             }
             at = self.after(at);
@@ -126,10 +133,10 @@ impl Index {
     /// Notes a later record of the identity that was found.
     pub(super) fn set(&mut self, found: Found, identity: Identity, now: u32) {
         let place = self.place(self.tag(identity), now);
-        self.buckets[found.bucket].slots[found.slot] = place;
+        self.buckets[found.bucket].0[found.slot] = place;
         let mut passed = self.home(identity);
         while passed != found.bucket {
-            self.buckets[passed].passed_on = place;
+            self.buckets[passed].0[SLOTS] = place;
             passed = self.after(passed);
         }
     }
@@ -147,15 +154,15 @@ impl Index {
         let mut at = self.home(identity);
         loop {
             let bucket = &self.buckets[at];
-            let free = bucket.slots_where(|slot| slot == 0 || self.age(slot, now) > self.reach);
+            let free = bucket.slots_where(|slot| (slot == 0) | (self.age(slot, now) > self.reach));
             if free != 0 {
-                self.buckets[at].slots[free.trailing_zeros() as usize] = place;
+                self.buckets[at].0[free.trailing_zeros() as usize] = place;
                 return;
             }
             // The later of the two: all that was passed on is found for as long as it counts.
-            let passed_on = bucket.passed_on;
+            let passed_on = bucket.passed_on();
             if !self.is_live(passed_on, now) || self.age(place, now) < self.age(passed_on, now) {
-                self.buckets[at].passed_on = place;
+                self.buckets[at].0[SLOTS] = place;
             }
             at = self.after(at);
         }
@@ -164,7 +171,7 @@ impl Index {
     /// Frees what is too old in one bucket, long before its sequence numbers could be taken for later ones.
     fn sweep(&mut self, now: u32) {
         let mut bucket = self.buckets[self.swept];
-        for place in bucket.slots.iter_mut().chain([&mut bucket.passed_on]) {
+        for place in &mut bucket.0 {
             if !self.is_live(*place, now) {
                 *place = 0;
             }
@@ -193,7 +200,7 @@ impl Index {
         let grown = (self.buckets.len() * GROWTH).clamp(needed(identities.min(most)), needed(most));
         let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); grown]);
         self.swept = 0;
-        for place in old.iter().flat_map(|bucket| bucket.slots) {
+        for place in old.into_iter().flat_map(Bucket::slots) {
             if self.is_live(place, now) {
                 let sequence = now.wrapping_sub(self.age(place, now));
                 self.put(identity_of(sequence), sequence, now);

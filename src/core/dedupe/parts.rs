@@ -1,7 +1,11 @@
 //! The parts of an identity, put together to be hashed.
 
+use crate::core::short;
+
 /// Room from the start, bytes: more than most identities take.
 const FIRST_BYTES: usize = 256;
+/// Bytes of a part's length.
+const LENGTH_BYTES: usize = 4;
 
 /// Parts one after the other, each behind its length, so that no two lists of parts are alike. Used again from event to event.
 #[derive(Debug, Default)]
@@ -21,48 +25,26 @@ impl Parts {
     /// Adds a part.
     #[inline]
     pub fn push(&mut self, part: &[u8]) {
-        self.put(&(part.len() as u32).to_le_bytes());
-        self.put(part);
+        let (begin, end) = (self.length, self.length + LENGTH_BYTES + part.len());
+        if end > self.bytes.len() {
+            self.grow(end);
+        }
+        if let Some((length, room)) = self.bytes.get_mut(begin..end).and_then(|room| room.split_first_chunk_mut()) {
+            *length = (part.len() as u32).to_le_bytes();
+            short::copy(room, part);
+        }
+        self.length = end;
+    }
+
+    #[cold]
+    fn grow(&mut self, length: usize) {
+        self.bytes.resize(length.next_power_of_two().max(FIRST_BYTES), 0);
     }
 
     /// All of them.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
-    }
-
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        let (begin, end) = (self.length, self.length + bytes.len());
-        if end > self.bytes.len() {
-            self.bytes.resize(end.next_power_of_two().max(FIRST_BYTES), 0);
-        }
-        if let Some(room) = self.bytes.get_mut(begin..end) {
-            copy(room, bytes);
-        }
-        self.length = end;
-    }
-}
-
-/// Copies between slices of one length. Short ones are two numbers that overlap: a call for each would cost more than they do.
-#[inline]
-fn copy(to: &mut [u8], from: &[u8]) {
-    fn halves<const N: usize>(to: &mut [u8], from: &[u8]) -> bool {
-        if let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>())
-            && from.len() <= 2 * N
-        {
-            if let Some(to) = to.first_chunk_mut::<N>() {
-                *to = *first;
-            }
-            if let Some(to) = to.last_chunk_mut::<N>() {
-                *to = *last;
-            }
-            return true;
-        }
-        false
-    }
-    if !halves::<8>(to, from) && !halves::<4>(to, from) {
-        to.copy_from_slice(from);
     }
 }
 

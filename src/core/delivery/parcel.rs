@@ -145,11 +145,11 @@ impl Reader {
         };
         let text = if translated { &**json } else { value };
         let event = decode(topic, layout, scratch, text, record).map_err(unreadable)?;
-        check(topic, &event, instance).map_err(|reason| Unwanted::Unreadable(reason, own_id(event.id.name())))?;
+        check(topic, &event, instance).map_err(|reason| Unwanted::Unreadable(reason, own_id(event.id().name())))?;
         let data = event.data_text();
         let event_type = &self.types[event.event_type];
         if !self.filter.takes(event_type, event.priority, data) {
-            return Err(Unwanted::Unasked(own_id(event.id.name())));
+            return Err(Unwanted::Unasked(own_id(event.id().name())));
         }
         let start = (data.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
         let at = start..start.saturating_add(data.len());
@@ -158,8 +158,8 @@ impl Reader {
         let trace = event.trace().into_iter();
         let source = event.envelope_first(self.source);
         Ok(Parcel {
-            id: event.id.name().map_or_else(origin, str::to_owned),
-            is_tracked: is_tracked && tracked::by(event.id.name()).is_some(),
+            id: event.id().name().map_or_else(origin, str::to_owned),
+            is_tracked: is_tracked && tracked::by(event.id().name()).is_some(),
             event_type: Arc::clone(event_type),
             source: source.name().map_or_else(|| format!("/{}", self.partition.topic), str::to_owned),
             time_ms: event.time_ms,

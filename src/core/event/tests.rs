@@ -41,7 +41,7 @@ fn read_with(topic: &Topic, headers: &[(&str, &str)], value: &str) -> Result<Rea
     Ok((
         event.shape.name(),
         format!("{}@{}", kind.name, kind.version),
-        event.id.name().map(str::to_owned),
+        event.id().name().map(str::to_owned),
         event.own_time_ms,
         event.field(slot as Slot).name().unwrap_or("-").to_owned(),
     ))

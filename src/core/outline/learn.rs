@@ -13,15 +13,10 @@ const MAX_VALUES: usize = 64;
 /// Bytes of a record that has an outline, at most: what is the same in all is kept.
 const MAX_BYTES: usize = 4096;
 
-/// Members of the envelope that say what a record is, and so belong to the outline with their values.
-const TELLING: [Envelope; 6] = [
-    Envelope::Type,
-    Envelope::EventType,
-    Envelope::Version,
-    Envelope::Priority,
-    Envelope::Pattern,
-    Envelope::SpecVersion,
-];
+/// Members of the envelope that say what a record is, and so belong to the outline with their values. Once that is known,
+/// they are asked for as fields only.
+const TELLING: [Envelope; 5] =
+    [Envelope::Type, Envelope::EventType, Envelope::Version, Envelope::Pattern, Envelope::SpecVersion];
 
 struct Learner<'a> {
     layout: &'a Layout,
@@ -83,7 +78,8 @@ impl Learner<'_> {
             Object::Top if is(Envelope::Data) => Some(Object::Data),
             _ => None,
         };
-        if inner.is_some() || TELLING.into_iter().any(is) {
+        let is_telling = TELLING.into_iter().any(is);
+        if inner.is_some() || is_telling || is(Envelope::Priority) {
             // Of two with one name the last counts, with none of the first one's members.
             if inner.is_some_and(|inner| self.seen.contains(&inner)) {
                 return None;
@@ -100,16 +96,20 @@ impl Learner<'_> {
                 }
                 return Some(());
             }
-            return self.same(Target { object, index: index? });
+            let index = index?;
+            return self.same(Target { object, index }, !is_telling || self.layout.is_field(index));
         }
         self.differing(index.map(|index| Target { object, index }))
     }
 
     /// A value that is the same in all records of the outline.
-    fn same(&mut self, target: Target) -> Option<()> {
+    fn same(&mut self, target: Target, is_asked_for: bool) -> Option<()> {
         let start = self.scanner.at();
         let holds = self.scanner.value().ok()?;
-        self.fixed.push(Fixed::Value { target, start: start - self.begin, length: self.scanner.at() - start, holds });
+        let (start, length) = (start - self.begin, self.scanner.at() - start);
+        if is_asked_for {
+            self.fixed.push(Fixed::Value { target, start, length, holds });
+        }
         Some(())
     }
 

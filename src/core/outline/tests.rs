@@ -28,7 +28,8 @@ fn topic_with_schemas(lines: &str) -> Arc<Topic> {
 
 fn topic(lines: &str) -> Arc<Topic> {
     let kind = |name: &str, version: &str| {
-        let rules = "{ count = \"k:{a}:{b?}\" }, { last = \"l:{userId}\", of = { field = \"n\" } }";
+        let rules = "{ count = \"k:{a}:{b?}\" }, { last = \"l:{userId}\", of = { field = \"n\" } }, \
+                     { count = \"v:{version?}:{eventType?}\" }";
         format!("[[topic.event]]\ntype = \"{name}\"\nversion = \"{version}\"\nrequired = [\"a\"]\nrules = [{rules}]\n")
     };
     let types = kind("e", "1") + &kind("f", "1") + &kind("e", "2");
@@ -43,11 +44,11 @@ fn told(topic: &Topic, layout: &Layout, scratch: &mut Scratch, text: &str) -> St
     let record = RecordRef { offset: 0, timestamp_ms: 7, key: None, value: None, headers: &headers };
     match decode(topic, layout, scratch, text.as_bytes(), &record) {
         Ok(event) => {
-            let Event { event_type, shape, id, own_time_ms, time_ms, priority, .. } = &event;
+            let Event { event_type, shape, own_time_ms, time_ms, priority, .. } = &event;
             let fields: Vec<_> = (0..topic.fields.len() as Slot)
                 .map(|slot| (event.field(slot), event.is_missing(slot), event.plain_name(slot)))
                 .collect();
-            let data = event.data_text();
+            let (id, data) = (event.id(), event.data_text());
             assert!(data == text || data == schema::member(text, "data"), "{data} of {text}");
             format!("{event_type} {shape:?} {id:?} {own_time_ms:?} {time_ms} {priority:?} {fields:?} {data}")
         }
