@@ -59,7 +59,8 @@ pub struct Layout {
     slots: Vec<usize>,
     /// By slot, where the topic takes CloudEvents; else empty.
     attributes: Vec<Attribute>,
-    takes_cloud_events: bool,
+    /// Whether the topic takes CloudEvents.
+    pub(super) takes_cloud_events: bool,
     /// A schema asks for all of an event's data.
     pub(super) asks_for_data: bool,
 }
@@ -107,12 +108,6 @@ impl Layout {
         Self { names, slots, attributes, takes_cloud_events, asks_for_data }
     }
 
-    /// Whether the topic takes CloudEvents.
-    #[inline]
-    pub(super) fn takes_cloud_events(&self) -> bool {
-        self.takes_cloud_events
-    }
-
     /// The attribute of a CloudEvent for a field; `None` where the topic takes none.
     pub(super) fn attribute(&self, slot: Slot) -> Option<&Attribute> {
         self.attributes.get(slot as usize)
@@ -145,8 +140,7 @@ impl Layout {
 
     /// Whether the name with this index is that of a field, or of the attribute of a CloudEvent for one.
     pub(super) fn is_field(&self, index: usize) -> bool {
-        let attributes = self.attributes.iter().map(|attribute| &attribute.index);
-        self.slots.iter().chain(attributes).any(|known| *known == index)
+        self.slots.contains(&index) || self.attributes.iter().any(|attribute| attribute.index == index)
     }
 }
 

@@ -34,7 +34,7 @@ impl Carrier {
     /// What a record's headers say, where the topic takes CloudEvents.
     #[inline]
     pub(super) fn of(layout: &Layout, record: &RecordRef<'_>) -> Self {
-        match layout.takes_cloud_events() && !record.headers.is_empty() {
+        match layout.takes_cloud_events && !record.headers.is_empty() {
             true => Self::named(record),
             false => Self::Value,
         }
