@@ -15,7 +15,7 @@ use std::sync::{
 use super::{
     batch::{Outgoing, Purpose},
     dedupe::{Identity, IdentitySecret, Parts},
-    event::{Event, Layout, Scratch, decode},
+    event::{Event, Layout, Scratch, decode_and},
     forward,
     reason::Reason,
     replay::Replay,
@@ -189,51 +189,55 @@ impl Decoder {
 
     /// Decodes one record, behind those that `out` holds. Records below `count_from` are counted already: they are only
     /// identified.
+    ///
+    /// What comes of it is put together at the end: a struct that is filled piece by piece and copied at once makes the
+    /// processor wait for the pieces.
     fn record(&self, record: &RecordRef<'_>, count_from: i64, translating: Option<Translating<'_>>, out: &mut Decoded) {
-        let Decoded { entries, effects, outgoing, tracked, newest_ms, unknown, json, instance, scratch, parts } = out;
         let is_counted = record.offset >= count_from;
-        let mut entry = Entry {
-            offset: record.offset,
-            time_ms: record.timestamp_ms,
-            identity: Identity::default(),
-            has_identity: false,
-            what: if is_counted { What::Tombstone } else { What::Remembered },
-            changes_end: 0,
-        };
         if is_counted {
-            *newest_ms = (*newest_ms).max(record.timestamp_ms);
+            out.newest_ms = out.newest_ms.max(record.timestamp_ms);
         }
+        let (mut time_ms, mut identity, mut has_identity) = (record.timestamp_ms, Identity::default(), false);
+        let mut what = if is_counted { What::Tombstone } else { What::Remembered };
         let replay = Replay::of(record);
-        if replay.is_some_and(|replay| replay.is_for_other(&self.group)) {
-            entry.what = if is_counted { What::OthersReplay } else { What::Remembered };
+        if replay.as_ref().is_some_and(|replay| replay.is_for_other(&self.group)) {
+            if is_counted {
+                what = What::OthersReplay;
+            }
         } else if let Some(value) = record.value {
-            let value = match translating.map(|translating| translating.json(value, json, unknown)) {
-                None | Some(Ok(false)) => Ok(value),
-                Some(Ok(true)) => Ok(&**json),
-                Some(Err(reason)) => Err(reason),
-            };
-            match value.and_then(|value| decode(&self.topic, &self.layout, scratch, value, record)) {
-                Ok(event) => {
-                    entry.time_ms = event.time_ms;
-                    if let Some(identity) = self.identity(&event, replay, parts) {
-                        (entry.identity, entry.has_identity) = (identity, true);
-                    }
-                    if is_counted {
-                        let before = (effects.changes.len(), outgoing.len());
-                        entry.what = self.evaluate(record, &event, instance, effects, outgoing);
-                        if replay.is_some_and(|replay| self.was_counted(replay, entry.what)) {
-                            entry.what = What::CountedBefore;
-                            effects.truncate(before.0);
-                            outgoing.truncate(before.1);
-                        }
-                        if self.is_tracked {
-                            let is_dead = entry.what == What::DeadLetter;
-                            tracked.extend(track(record.offset, event.id().name(), is_dead, outgoing));
-                        }
-                    }
+            let Decoded { effects, outgoing, tracked, unknown, json, instance, scratch, parts, .. } = out;
+            let count = |event: &Event<'_>| {
+                time_ms = event.time_ms;
+                if let Some(named) = self.identity(event, replay.as_ref(), parts) {
+                    (identity, has_identity) = (named, true);
                 }
+                if !is_counted {
+                    return;
+                }
+                let before = (effects.changes.len(), outgoing.len());
+                what = self.evaluate(record, event, instance, effects, outgoing);
+                if replay.is_some_and(|replay| self.was_counted(replay, what)) {
+                    what = What::CountedBefore;
+                    effects.truncate(before.0);
+                    outgoing.truncate(before.1);
+                }
+                if self.is_tracked {
+                    let is_dead = what == What::DeadLetter;
+                    tracked.extend(track(record.offset, event.id().name(), is_dead, outgoing));
+                }
+            };
+            let decoded = 'decoded: {
+                let value = match translating.map(|translating| translating.json(value, json, unknown)) {
+                    None | Some(Ok(false)) => value,
+                    Some(Ok(true)) => &**json,
+                    Some(Err(reason)) => break 'decoded Err(reason),
+                };
+                decode_and(&self.topic, &self.layout, scratch, value, record, count)
+            };
+            match decoded {
+                Ok(()) => {}
                 Err(reason) if is_counted => {
-                    entry.what = What::DeadLetter;
+                    what = What::DeadLetter;
                     outgoing.push(dead_letter(record, reason));
                     if self.is_tracked {
                         // Its value tells nothing.
@@ -243,8 +247,8 @@ impl Decoder {
                 Err(_) => {}
             }
         }
-        entry.changes_end = effects.changes.len() as u32;
-        entries.push(entry);
+        let changes_end = out.effects.changes.len() as u32;
+        out.entries.push(Entry { offset: record.offset, time_ms, identity, has_identity, what, changes_end });
     }
 
     /// Whether what failed before this replay was counted all the same: by these rules, which find nothing wrong with it.

@@ -28,9 +28,16 @@ pub struct Identity([u64; 2]);
 
 impl IdentitySecret {
     /// Hashes the length-prefixed parts of an identity.
+    #[inline]
     pub fn identify(&self, parts: &[u8]) -> Identity {
-        let hash = xxhash_rust::xxh3::xxh3_128_with_secret(parts, &self.0);
+        let hash = self.hash(parts);
         Identity([hash as u64, (hash >> 64) as u64])
+    }
+
+    /// A number, since that comes back in registers.
+    #[inline(never)]
+    fn hash(&self, parts: &[u8]) -> u128 {
+        xxhash_rust::xxh3::xxh3_128_with_secret(parts, &self.0)
     }
 }
 

@@ -81,7 +81,7 @@ impl<'a> Around<'a> {
     /// # Errors
     /// The time that it says is none.
     #[inline]
-    pub(super) fn says(self, data: &Places, text: &str, record: &RecordRef<'_>) -> Result<Said, Reason> {
+    pub(super) fn says(&self, data: &Places, text: &str, record: &RecordRef<'_>) -> Result<Said, Reason> {
         let priority = |envelope: &Places| parse_priority(envelope.envelope(Envelope::Priority, text));
         let (own_time_ms, priority) = match self {
             Self::Nothing => (time_of(data, Envelope::Timestamp, text)?, priority(data)),
@@ -120,7 +120,7 @@ fn first_of<'a>(members: &Places, names: [Envelope; 2], text: &'a str) -> Scalar
 }
 
 /// The time that a member has.
-#[inline]
+#[inline(always)]
 fn time_of(members: &Places, name: Envelope, text: &str) -> Result<Option<i64>, Reason> {
     // Milliseconds are what nearly all say.
     match members.envelope_digits(name, text).and_then(time::parse_ms).filter(|ms| time::RANGE_MS.contains(ms)) {
@@ -129,10 +129,11 @@ fn time_of(members: &Places, name: Envelope, text: &str) -> Result<Option<i64>, 
     }
 }
 
+#[inline(never)]
 fn own_time_ms(value: &Scalar<'_>) -> Result<Option<i64>, Reason> {
     let time_ms = match value {
         Scalar::Missing => return Ok(None),
-        Scalar::Integer(digits) => time::parse_ms(digits),
+        Scalar::Integer(digits) => time::parse_ms(digits.as_bytes()),
         Scalar::Text(text) => time::parse_rfc3339_ms(text),
         _ => None,
     };

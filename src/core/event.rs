@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// An event, borrowed from its record.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
     /// Index into the topic's event types.
     pub event_type: usize,
@@ -61,7 +61,13 @@ impl<'a> Event<'a> {
     /// A field's text as it takes part in names, where that is there as it lies; `None` where [`Event::field`] must tell.
     #[inline]
     pub fn plain_name(&self, slot: Slot) -> Option<&'a str> {
-        self.data.plain_name(self.layout, slot, self.text)
+        self.text.get(self.data.plain_name(self.layout, slot)?)
+    }
+
+    /// The bytes of [`Event::plain_name`]: that they begin and end with a character need not be told again.
+    #[inline]
+    pub fn plain_bytes(&self, slot: Slot) -> Option<&'a [u8]> {
+        self.text.as_bytes().get(self.data.plain_name(self.layout, slot)?)
     }
 
     /// The data as it lies in the record: where the shape has no place for data alone, the whole record.
@@ -132,6 +138,23 @@ pub fn decode<'a>(
     value: &'a [u8],
     record: &'a RecordRef<'a>,
 ) -> Result<Event<'a>, Reason> {
+    decode_and(topic, layout, scratch, value, record, |event| *event)
+}
+
+/// As [`decode`], for who needs the event only in `then`: where it is built it stays. To copy what was just written costs the
+/// processor more than to write it.
+///
+/// # Errors
+/// The record is a dead letter for the reason given.
+#[inline]
+pub(super) fn decode_and<'a, R>(
+    topic: &'a Topic,
+    layout: &'a Layout,
+    scratch: &'a mut Scratch,
+    value: &'a [u8],
+    record: &'a RecordRef<'a>,
+    then: impl FnOnce(&Event<'a>) -> R,
+) -> Result<R, Reason> {
     let text = simdutf8::basic::from_utf8(value).map_err(|_| not_utf8(value))?;
     let Scratch { outlines, members } = scratch;
     let carrier = Carrier::of(layout, record);
@@ -171,7 +194,7 @@ pub fn decode<'a>(
         return Err(Reason::BadTime { found: time_ms.to_string() });
     }
     let priority = priority.unwrap_or(topic.priority);
-    Ok(Event { event_type, shape, own_time_ms, time_ms, priority, text, layout, record, data, around, data_of })
+    Ok(then(&Event { event_type, shape, own_time_ms, time_ms, priority, text, layout, record, data, around, data_of }))
 }
 
 /// The event type with this name, of the version named ([`Topic::version_of`]). No name means the topic's only type.

@@ -336,10 +336,10 @@ fn plain_until(bytes: &[u8], mut at: usize) -> usize {
     // Zero bytes of a word: the lowest marked byte is surely one, which is all that is asked.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
     while let Some(word) = word_at(bytes, at) {
-        let quotes = zeros(word ^ (ONES * b'"' as u64));
-        let backslashes = zeros(word ^ (ONES * b'\\' as u64));
-        let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        let found = quotes | backslashes | controls;
+        // With this bit turned, a quote comes right behind the control characters, and none of these leaves them.
+        let turned = word ^ (ONES * (b'"' ^ 0x20) as u64);
+        let quotes_and_controls = turned.wrapping_sub(ONES * 0x21) & !turned & HIGHS;
+        let found = quotes_and_controls | zeros(word ^ (ONES * b'\\' as u64));
         if found != 0 {
             return at + (found.trailing_zeros() / 8) as usize;
         }

@@ -168,7 +168,7 @@ impl Outline {
         if !fixed_at_end.is_empty() {
             put_fixed(text, fixed_at_end, at, objects);
         }
-        end.behind(text, at) == Some(text.len())
+        end.ends(text, at)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where an object's members lie in the record's text.
 
+use std::ops::Range;
+
 use super::{
     json::Holds,
     members::{Envelope, Layout},
@@ -77,9 +79,9 @@ impl Places {
     /// The digits of a member of the envelope that is a whole number as it is written everywhere; `None` where it is another
     /// value.
     #[inline]
-    pub(super) fn envelope_digits<'a>(&self, name: Envelope, text: &'a str) -> Option<&'a str> {
+    pub(super) fn envelope_digits<'a>(&self, name: Envelope, text: &'a str) -> Option<&'a [u8]> {
         let Place { start, end, form, .. } = self.place(name as usize)?;
-        if form == Form::Digits { text.get(start as usize..end as usize) } else { None }
+        if form == Form::Digits { text.as_bytes().get(start as usize..end as usize) } else { None }
     }
 
     /// The value of a member of the envelope.
@@ -107,13 +109,13 @@ impl Places {
         self.place(index).map_or(Scalar::Missing, |place| place.value(text))
     }
 
-    /// A field's text as it takes part in names ([`Scalar::name`]), where that is there as it lies; `None` where the field's
-    /// value must be looked at.
+    /// Where a field's text lies as it takes part in names ([`Scalar::name`]), where that is there as it lies; `None` where the
+    /// field's value must be looked at.
     #[inline]
-    pub(super) fn plain_name<'a>(&self, layout: &Layout, slot: Slot, text: &'a str) -> Option<&'a str> {
+    pub(super) fn plain_name(&self, layout: &Layout, slot: Slot) -> Option<Range<usize>> {
         let Place { start, end, form, .. } = self.at(layout, slot)?;
         match form {
-            Form::Text | Form::Digits => text.get(start as usize..end as usize),
+            Form::Text | Form::Digits => Some(start as usize..end as usize),
             Form::Missing | Form::Other => None,
         }
     }

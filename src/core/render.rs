@@ -42,13 +42,20 @@ pub struct Naming<'a> {
     template: &'a Template,
     topic: &'a Topic,
     event: &'a Event<'a>,
+    only_value: Option<&'a [u8]>,
 }
 
 impl<'a> Naming<'a> {
     /// What names an event by this template, which is that of the event type's effect with this number.
     pub fn new(effect: u16, template: &'a Template, topic: &'a Topic, event: &'a Event<'a>) -> Self {
+        let only_value = match &*template.parts {
+            [Part::Field { slot, .. }]
+            | [Part::Literal(_), Part::Field { slot, .. }]
+            | [Part::Literal(_), Part::Field { slot, .. }, Part::Literal(_)] => event.plain_bytes(*slot),
+            _ => None,
+        };
         // Of one event type and effect, names have the same text between their values.
-        Self { seed: (event.event_type as u64) << 16 | u64::from(effect), template, topic, event }
+        Self { seed: (event.event_type as u64) << 16 | u64::from(effect), template, topic, event, only_value }
     }
 }
 
@@ -59,10 +66,15 @@ impl Pieces for Naming<'_> {
     }
 
     #[inline]
+    fn only_value(&self) -> Option<&[u8]> {
+        self.only_value
+    }
+
+    #[inline]
     fn each(&self, mut piece: impl FnMut(&[u8], bool) -> bool) -> bool {
         self.template.parts.iter().all(|part| match part {
             Part::Literal(text) => piece(text.as_bytes(), false),
-            Part::Field { slot, .. } => self.event.plain_name(*slot).is_some_and(|name| piece(name.as_bytes(), true)),
+            Part::Field { slot, .. } => self.event.plain_bytes(*slot).is_some_and(|name| piece(name, true)),
             Part::Type => piece(self.topic.events[self.event.event_type].name.as_bytes(), false),
             Part::Topic => piece(self.topic.name.as_bytes(), false),
             Part::Day | Part::Hour => false,

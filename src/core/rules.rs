@@ -77,6 +77,7 @@ impl Effects {
     ///
     /// # Errors
     /// The event is a dead letter, and nothing was appended.
+    #[inline]
     pub fn evaluate(&mut self, topic: &Topic, event: &Event<'_>) -> Result<(), Reason> {
         self.forwards.clear();
         let changes = self.changes.len();

@@ -17,7 +17,7 @@ pub(super) fn copy(to: &mut [u8], from: &[u8]) {
         }
         false
     }
-    if !ends::<8>(to, from) && !ends::<4>(to, from) {
+    if !ends::<8>(to, from) && !ends::<4>(to, from) && !ends::<2>(to, from) {
         to.copy_from_slice(from);
     }
 }
@@ -31,7 +31,14 @@ pub(super) fn behind<'a>(bytes: &'a [u8], begin: &[u8]) -> Option<&'a [u8]> {
         (one.len() <= 2 * N).then(|| ends == others)
     }
     let (start, rest) = bytes.split_at_checked(begin.len())?;
-    ends::<8>(start, begin).or_else(|| ends::<4>(start, begin)).unwrap_or_else(|| start == begin).then_some(rest)
+    let are_alike = ends::<8>(start, begin).or_else(|| ends::<4>(start, begin)).or_else(|| ends::<2>(start, begin));
+    are_alike.unwrap_or_else(|| start == begin).then_some(rest)
+}
+
+/// Whether they are the same.
+#[inline]
+pub(super) fn are_equal(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && behind(one, other).is_some()
 }
 
 #[cfg(test)]
@@ -50,6 +57,13 @@ mod tests {
         fn begin_as_the_slices_say(bytes in "[ab]{0,6}a{0,14}", begin in "[ab]{0,6}a{0,14}") {
             let expected = bytes.strip_prefix(&begin).map(str::as_bytes);
             proptest::prop_assert_eq!(behind(bytes.as_bytes(), begin.as_bytes()), expected);
+        }
+
+        #[test]
+        fn are_equal_as_the_slices_say(one in "[ab]{0,6}a{0,14}", other in "[ab]{0,6}a{0,14}") {
+            for other in [&one, &other] {
+                proptest::prop_assert_eq!(are_equal(one.as_bytes(), other.as_bytes()), &one == other);
+            }
         }
 
         #[test]

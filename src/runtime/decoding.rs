@@ -1,5 +1,11 @@
-//! Decoding blocks beside everything else: a large block on a thread of its own, so that sockets are read and the API answers
-//! meanwhile, and the next blocks of a partition on other cores before it is their turn.
+//! Decoding blocks beside everything else: as many at a time as there are cores, and the next blocks of a partition before it is
+//! their turn.
+//!
+//! A block whose turn it is is decoded by its partition's task, which then counts it on the same thread: one that is woken for it
+//! may have to wait behind the one that wakes it, though another core has nothing to do (a virtual machine's idle core is often
+//! taken for one that the host has lent to others). Sockets are read and the API answers meanwhile, since the binary's runtime
+//! has a thread more than there are cores. In a runtime without one, such as that of a program around `handlers`, a large block
+//! is decoded on a thread of its own.
 
 use std::{
     num::NonZero,
@@ -8,6 +14,7 @@ use std::{
 };
 
 use tokio::{
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
     task::{JoinError, JoinHandle, spawn_blocking},
 };
@@ -140,12 +147,21 @@ impl Decoding {
         if held.block.size_bytes < SMALL_BYTES {
             return Ok(self.decode_now(decoder, count_from, held, false));
         }
-        self.spawn(decoder, count_from, held, None, false).await?
+        if Handle::current().metrics().num_workers() <= *CORES {
+            return self.spawn(decoder, count_from, held, None, false).await?;
+        }
+        // Never closed.
+        let core = Arc::clone(&self.cores).acquire_owned().await.ok();
+        let mut decoded = self.decode_now(decoder, count_from, held, false);
+        decoded.room = core;
+        // The block's memory is free now: whoever fetches goes first.
+        tokio::task::yield_now().await;
+        Ok(decoded)
     }
 
-    /// Room to decode a block ahead, if there is any.
-    pub fn room_ahead(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.ahead).try_acquire_owned().ok()
+    /// Waits for room to decode a block ahead; `None` never.
+    pub async fn room_ahead(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.ahead).acquire_owned().await.ok()
     }
 
     /// Begins to decode a block before its turn.

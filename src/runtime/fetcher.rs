@@ -105,21 +105,28 @@ impl Subscription {
 }
 
 impl Subscription {
-    /// The next block, if it is there already, no error, and of at least so many bytes.
-    pub fn ready(&mut self, min_bytes: usize) -> Option<Held> {
+    /// Waits until the next block is there and has at least so many bytes; for ever where something else comes next. Dropping
+    /// the call loses nothing.
+    pub async fn arrived(&mut self, min_bytes: usize) {
         if self.peeked.is_none() {
-            self.peeked = Some(self.receiver.try_recv().ok()?);
+            let Some(fetched) = self.receiver.recv().await else { return std::future::pending().await };
+            self.peeked = Some(fetched);
             self.fetcher.changed.notify_one();
         }
         // A small block or an error waits for its turn.
-        match self.peeked.take() {
-            Some(Ok(held)) if held.block.size_bytes >= min_bytes => Some(held),
-            other => {
-                self.peeked = other;
-                None
-            }
+        if !self.peeked.as_ref().is_some_and(|next| is_large(next, min_bytes)) {
+            std::future::pending().await
         }
     }
+
+    /// The next block where it has [arrived](Self::arrived).
+    pub fn ready(&mut self, min_bytes: usize) -> Option<Held> {
+        self.peeked.take_if(|next| is_large(next, min_bytes))?.ok()
+    }
+}
+
+fn is_large(fetched: &Fetched, min_bytes: usize) -> bool {
+    fetched.as_ref().is_ok_and(|held| held.block.size_bytes >= min_bytes)
 }
 
 impl Drop for Subscription {

@@ -15,15 +15,25 @@ impl Decoder {
     ///
     /// A replay is another event than its original by its number, and always has an identity: without parts of its own the
     /// dead letter that it comes from.
+    #[inline]
     pub(super) fn identity(
         &self,
         event: &Event<'_>,
-        replay: Option<Replay<'_>>,
+        replay: Option<&Replay<'_>>,
         parts: &mut Parts,
     ) -> Option<Identity> {
         parts.clear();
         let is_named = !self.topic.identity.is_empty() && self.push_parts(event, parts).is_some();
-        let Some(replay) = replay else { return is_named.then(|| self.secret.identify(parts.as_bytes())) };
+        match replay {
+            None if !is_named => return None,
+            None => {}
+            Some(replay) => self.push_replay(replay, is_named, parts),
+        }
+        Some(self.secret.identify(parts.as_bytes()))
+    }
+
+    #[cold]
+    fn push_replay(&self, replay: &Replay<'_>, is_named: bool, parts: &mut Parts) {
         if !is_named {
             // No part of a name is empty, so this list is like none of those.
             parts.clear();
@@ -31,7 +41,6 @@ impl Decoder {
         }
         parts.push(&replay.number.to_le_bytes());
         parts.push(if is_named { b"" } else { replay.origin.as_bytes() });
-        Some(self.secret.identify(parts.as_bytes()))
     }
 
     /// The parts that the topic names; `None` where the event lacks one.
@@ -41,8 +50,8 @@ impl Decoder {
                 IdentityPart::Id => parts.push(event.id().name()?.as_bytes()),
                 IdentityPart::Type => parts.push(&self.type_numbers[event.event_type].to_le_bytes()),
                 IdentityPart::Timestamp => parts.push(&event.own_time_ms?.to_le_bytes()),
-                IdentityPart::Field(slot) => match event.plain_name(*slot) {
-                    Some(name) => parts.push(name.as_bytes()),
+                IdentityPart::Field(slot) => match event.plain_bytes(*slot) {
+                    Some(name) => parts.push(name),
                     None => parts.push(event.field(*slot).name()?.as_bytes()),
                 },
             }

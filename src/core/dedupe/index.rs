@@ -154,7 +154,11 @@ impl Index {
         let mut at = self.home(identity);
         loop {
             let bucket = &self.buckets[at];
-            let free = bucket.slots_where(|slot| (slot == 0) | (self.age(slot, now) > self.reach));
+            // Nearly always some are free: only else is it asked for those that are too old.
+            let free = match bucket.slots_where(|slot| slot == 0) {
+                0 => bucket.slots_where(|slot| self.age(slot, now) > self.reach),
+                free => free,
+            };
             if free != 0 {
                 self.buckets[at].0[free.trailing_zeros() as usize] = place;
                 return;

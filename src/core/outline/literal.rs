@@ -1,5 +1,7 @@
 //! Text that is the same in record after record.
 
+use crate::core::short;
+
 /// Bytes that are compared at once.
 const CHUNK: usize = 16;
 
@@ -46,6 +48,12 @@ impl Literal {
         };
         is_there.then_some(at + length)
     }
+
+    /// Whether it is all that `text` has from `at` on.
+    #[inline]
+    pub(super) fn ends(&self, text: &[u8], at: usize) -> bool {
+        text.get(at..).is_some_and(|rest| short::are_equal(rest, &self.bytes))
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +66,7 @@ mod tests {
             let literal = Literal::new(bytes.as_bytes());
             let stands = text.get(at..).is_some_and(|rest| rest.starts_with(&bytes));
             proptest::prop_assert_eq!(literal.behind(text.as_bytes(), at), stands.then_some(at + bytes.len()));
+            proptest::prop_assert_eq!(literal.ends(text.as_bytes(), at), text.get(at..) == Some(bytes.as_str()));
         }
 
         #[test]
@@ -65,6 +74,7 @@ mod tests {
             let text = format!("{before}{bytes}{after}");
             let literal = Literal::new(bytes.as_bytes());
             proptest::prop_assert_eq!(literal.behind(text.as_bytes(), before.len()), Some(before.len() + bytes.len()));
+            proptest::prop_assert_eq!(literal.ends(text.as_bytes(), before.len()), after.is_empty());
         }
     }
 }

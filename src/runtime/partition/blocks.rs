@@ -2,13 +2,16 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use futures::FutureExt;
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::PartitionTask;
 use crate::{
     core::worker::Worker,
     log::LogError,
     runtime::{
         decoding::{Ahead, DecodedBlock, Decoding, SMALL_BYTES},
-        fetcher::Subscription,
+        fetcher::{Held, Subscription},
     },
 };
 
@@ -16,7 +19,7 @@ use crate::{
 const MAX_AHEAD: usize = 4;
 
 impl PartitionTask {
-    /// The next block, decoded; those behind it that are there already are begun.
+    /// The next block, decoded; those behind it that come meanwhile are begun.
     pub(super) async fn next_block(
         &self,
         worker: &Worker,
@@ -27,7 +30,7 @@ impl PartitionTask {
     }
 }
 
-/// The next block of a subscription, decoded for a worker; those behind it that are there already are begun.
+/// The next block of a subscription, decoded for a worker; those behind it that come meanwhile are begun.
 pub(in crate::runtime) async fn next_block(
     decoding: &Arc<Decoding>,
     worker: &Worker,
@@ -42,16 +45,28 @@ pub(in crate::runtime) async fn next_block(
             Err(error) => return Some(Err(error)),
         },
     };
+    let current = async {
+        match current {
+            Ok(current) => current.decoded().await,
+            Err(held) => decoding.decode(decoder, count_from, held).await,
+        }
+    };
+    tokio::pin!(current);
+    let decoded = loop {
+        tokio::select! {
+            biased;
+            decoded = &mut current => break decoded,
+            Some((room, held)) = before_its_turn(decoding, blocks), if ahead.len() < MAX_AHEAD => {
+                ahead.push_back(decoding.decode_ahead(room, decoder, count_from, held));
+            }
+        }
+    };
+    // What came in that moment, so that it is decoded while the one at hand is counted.
     while ahead.len() < MAX_AHEAD
-        && let Some(room) = decoding.room_ahead()
-        && let Some(held) = blocks.ready(SMALL_BYTES)
+        && let Some(Some((room, held))) = before_its_turn(decoding, blocks).now_or_never()
     {
         ahead.push_back(decoding.decode_ahead(room, decoder, count_from, held));
     }
-    let decoded = match current {
-        Ok(current) => current.decoded().await,
-        Err(held) => decoding.decode(decoder, count_from, held).await,
-    };
     let decoded = match decoded {
         Ok(decoded) => decoding.complete(decoder, count_from, decoded).await,
         Err(error) => Err(error),
@@ -62,3 +77,13 @@ pub(in crate::runtime) async fn next_block(
         Err(error) => error.try_into_panic().map_or(None, |panic| std::panic::resume_unwind(panic)),
     }
 }
+
+/// Waits for a block, none of the small ones, and for room to decode it before its turn.
+async fn before_its_turn(decoding: &Arc<Decoding>, blocks: &mut Subscription) -> Option<(OwnedSemaphorePermit, Held)> {
+    blocks.arrived(SMALL_BYTES).await;
+    let room = decoding.room_ahead().await?;
+    blocks.ready(SMALL_BYTES).map(|held| (room, held))
+}
+
+#[cfg(test)]
+mod tests;
